@@ -1,0 +1,3 @@
+module coracle.local/images/probe
+
+go 1.26.0

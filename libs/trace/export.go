@@ -1,0 +1,64 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"google.golang.org/grpc"
+
+	tracev1 "coracle.local/proto/coracle/trace/v1"
+)
+
+// Reporter sends spans to the API server, where `coracle trace` reads them.
+// Spans that cannot be delivered are dropped: a trace is never worth a
+// component's time.
+func Reporter(cc grpc.ClientConnInterface) sdktrace.SpanExporter {
+	return reporter{tracev1.NewTraceServiceClient(cc)}
+}
+
+type reporter struct{ client tracev1.TraceServiceClient }
+
+func (r reporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	request := &tracev1.ReportRequest{}
+	for _, s := range spans {
+		request.Spans = append(request.Spans, message(s))
+	}
+	stream, err := r.client.Report(ctx)
+	if err != nil {
+		return fmt.Errorf("report spans: %w", err)
+	}
+	if err := stream.Send(request); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("report spans: %w", err)
+	}
+	if _, err := stream.CloseAndRecv(); err != nil {
+		return fmt.Errorf("report spans: %w", err)
+	}
+	return nil
+}
+
+func (reporter) Shutdown(context.Context) error { return nil }
+
+// OTLP returns an exporter to the endpoint that OpenTelemetry's environment
+// variables name, nil if they name none.
+func OTLP(ctx context.Context) (sdktrace.SpanExporter, error) {
+	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
+		return nil, nil
+	}
+	e, err := otlptracegrpc.New(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the OTLP endpoint: %w", err)
+	}
+	return e, nil
+}
+
+// Discard drops the complaints of exporters that cannot reach their endpoint;
+// give it to otel.SetErrorHandler in a main function.
+type Discard struct{}
+
+// Handle implements otel's ErrorHandler.
+func (Discard) Handle(error) {}

@@ -1,0 +1,198 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/libs/serve"
+	"coracle.local/libs/trace"
+	tracev1 "coracle.local/proto/coracle/trace/v1"
+	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/bootstrap"
+	"coracle.local/services/apiserver/internal/cache"
+	"coracle.local/services/apiserver/internal/etcd"
+	"coracle.local/services/apiserver/internal/front/typed"
+	behaviour "coracle.local/services/apiserver/internal/kinds"
+	"coracle.local/services/apiserver/internal/registry"
+	"coracle.local/services/apiserver/internal/strategy"
+)
+
+// server is the parts of one API server.
+type server struct {
+	cfg      Config
+	cache    *cache.Cache
+	registry *registry.Registry
+	identity *identity
+	traces   *trace.Store
+	ready    chan struct{}
+}
+
+// Run serves until ctx ends. It returns an error if it cannot start, or if a
+// listener fails.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	s := &server{cfg: cfg, traces: trace.NewStore(), ready: make(chan struct{})}
+	otlp, err := trace.OTLP(ctx)
+	if err != nil {
+		return err
+	}
+	tracer := trace.New("apiserver", s.traces)
+	if otlp != nil {
+		tracer = trace.New("apiserver", s.traces, otlp)
+	}
+	defer func() { _ = tracer.Shutdown(context.WithoutCancel(ctx)) }()
+	if err := s.assemble(tracer); err != nil {
+		return err
+	}
+	rest, err := s.rest()
+	if err != nil {
+		return err
+	}
+	return serve.All(ctx,
+		s.follow,
+		func(ctx context.Context) error {
+			return s.cache.Store().Compact(ctx, func(err error) { cfg.Log.Warn("history is not compacted", zap.Error(err)) })
+		},
+		func(ctx context.Context) error { return s.serveREST(ctx, rest) },
+		s.serveGRPC,
+		s.start,
+	)
+}
+
+func (s *server) assemble(tracer *trace.Tracer) error {
+	strategies := behaviour.Strategies()
+	s.cache = cache.New(etcd.New(s.cfg.Etcd), fieldsOf(strategies), s.cfg.Log.Named("cache"))
+	services := registry.NewServices(s.cfg.ServiceCIDR, s.cfg.NodePorts)
+	services.Observe(s.cache)
+	chain := &admission.Chain{}
+	s.registry = registry.New(registry.Config{
+		Cache: s.cache, Strategies: strategies, Admission: chain, Services: services,
+		Tracer: tracer, Log: s.cfg.Log.Named("registry"),
+	})
+	var err error
+	s.identity, err = newIdentity(&s.cfg, s.cache, func(ctx context.Context, k *kinds.Kind, namespace, name string) (kinds.Object, error) {
+		i, err := s.registry.Get(ctx, k, namespace, name, registry.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return i.Object(), nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.admit(chain)
+}
+
+func fieldsOf(strategies map[*kinds.Kind]*strategy.Erased) cache.FieldsOf {
+	return func(k *kinds.Kind) func(kinds.Object) fields.Set { return strategies[k].Fields }
+}
+
+// follow keeps the cache; a broken stream is opened again.
+func (s *server) follow(ctx context.Context) error {
+	serve.Loop(ctx, s.cfg.Log, "cache", s.cache.Run)
+	return nil
+}
+
+// start makes the cluster's first objects and opens the doors.
+func (s *server) start(ctx context.Context) error {
+	select {
+	case <-s.cache.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	began := time.Now()
+	objects, err := bootstrap.Objects(bootstrap.Config{
+		ServiceCIDRs:   []string{s.cfg.ServiceCIDR.String()},
+		Endpoint:       bootstrap.Endpoint{Address: s.cfg.Address.String(), Port: int32(port(s.cfg.Listener))},
+		Authentication: s.published(),
+		Now:            began,
+	})
+	if err == nil {
+		err = prepare(ctx, s.registry, objects)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("prepare the cluster: %w", err)
+	}
+	close(s.ready)
+	s.cfg.Log.Info("ready", zap.String("rest", s.cfg.Listener.Addr().String()),
+		zap.String("grpc", s.cfg.GRPCListener.Addr().String()), zap.Duration("prepared", time.Since(began)))
+	if s.cfg.OnReady != nil {
+		s.cfg.OnReady()
+	}
+	return nil
+}
+
+func (s *server) published() bootstrap.Authentication {
+	out := bootstrap.Authentication{ClientCA: s.cfg.ClientCA}
+	if h := s.cfg.RequestHeader; h != nil {
+		out.RequestHeaderCA, out.AllowedNames = h.CA, h.AllowedNames
+		out.UsernameHeaders, out.UIDHeaders = h.UsernameHeaders, h.UIDHeaders
+		out.GroupHeaders, out.ExtraHeaderPrefixes = h.GroupHeaders, h.ExtraHeaderPrefixes
+	}
+	return out
+}
+
+// serveGRPC serves the typed front on its port and, for components of this
+// process, on the pipe, from the moment that the cluster is prepared.
+func (s *server) serveGRPC(ctx context.Context) error {
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return s.cfg.GRPCListener.Close()
+	}
+	g := serve.GRPC(passUnary, passStream, grpc.Creds(serve.Credentials(s.tls("h2"))))
+	typed.Register(g, typed.Config{Registry: s.registry, Guard: s.identity.guard, Reviews: answers{s.identity, s.registry}})
+	tracev1.RegisterTraceServiceServer(g, &traces{store: s.traces, guard: s.identity.guard})
+
+	listeners := []net.Listener{s.cfg.GRPCListener}
+	if s.cfg.Pipe != nil {
+		listeners = append(listeners, s.cfg.Pipe)
+	}
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- g.Serve(l) }()
+	}
+	select {
+	case err := <-failed:
+		g.Stop()
+		return fmt.Errorf("serve gRPC: %w", err)
+	case <-ctx.Done():
+	}
+	// Watches never end by themselves, so there is nothing to wait for.
+	g.Stop()
+	for range listeners {
+		<-failed
+	}
+	return nil
+}
+
+// Callers are identified method by method, where it is known what they want.
+func passUnary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	return handle(ctx, request)
+}
+
+func passStream(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	return handle(srv, s)
+}
+
+// tls asks for client certificates and leaves it to authentication to judge
+// them, since two authorities count.
+func (s *server) tls(protocols ...string) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{s.cfg.Certificate},
+		ClientAuth: tls.RequestClientCert, NextProtos: protocols,
+	}
+}

@@ -1,0 +1,117 @@
+// Package admission has the last word on writes: plugins complete objects and
+// refuse what the cluster's rules forbid.
+package admission
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/auth"
+)
+
+// Operation is what a request does.
+type Operation string
+
+// The operations.
+const (
+	Create  Operation = "CREATE"
+	Update  Operation = "UPDATE"
+	Delete  Operation = "DELETE"
+	Connect Operation = "CONNECT"
+)
+
+// Reader shows the present state of the cluster, without I/O.
+type Reader = auth.Reader
+
+// Attributes are what the plugins see of a request. Mutators change Object in
+// place.
+type Attributes struct {
+	// Kind is that of the resource in the URL, also for subresources whose
+	// Object is of another kind (bindings, evictions, token requests).
+	Kind            *kinds.Kind
+	Namespace, Name string
+	Subresource     string
+	Operation       Operation
+	// Object is what is to be written; nil for deletions. Old is what is
+	// there; nil for creations.
+	Object, Old kinds.Object
+	Options     runtime.Object
+	User        user.Info
+	DryRun      bool
+	// Warn tells the client something; it may be nil.
+	Warn func(string)
+}
+
+// Mutator completes or refuses an object before it is validated.
+type Mutator interface {
+	Admit(ctx context.Context, a *Attributes) error
+}
+
+// Validator refuses an object that is complete.
+type Validator interface {
+	Validate(ctx context.Context, a *Attributes) error
+}
+
+// Chain asks plugins in order; the first refusal ends it.
+type Chain struct {
+	Mutators   []Mutator
+	Validators []Validator
+}
+
+// Admit runs the mutators. An error is one for the client.
+func (c *Chain) Admit(ctx context.Context, a *Attributes) error {
+	for _, m := range c.Mutators {
+		if err := m.Admit(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Validate runs the validators. An error is one for the client.
+func (c *Chain) Validate(ctx context.Context, a *Attributes) error {
+	for _, v := range c.Validators {
+		if err := v.Validate(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// on tells whether the request is about a resource, of whatever version.
+func (a *Attributes) on(group, plural string) bool {
+	return a.Kind != nil && a.Kind.Plural == plural && a.Kind.Group == group
+}
+
+func (a *Attributes) warn(message string) {
+	if a.Warn != nil {
+		a.Warn(message)
+	}
+}
+
+// forbidden is the refusal of a request in upstream's form. An error that
+// already is one is kept.
+func forbidden(a *Attributes, err error) error {
+	if apierrors.IsForbidden(err) {
+		return err
+	}
+	return apierrors.NewForbidden(a.Kind.GroupResource(), a.objectName(), err)
+}
+
+// objectName is the name as far as it is known: a create may leave it to the
+// server.
+func (a *Attributes) objectName() string {
+	switch {
+	case a.Name != "":
+		return a.Name
+	case a.Object != nil && a.Object.GetName() != "":
+		return a.Object.GetName()
+	case a.Object != nil && a.Object.GetGenerateName() != "":
+		return a.Object.GetGenerateName()
+	}
+	return "Unknown"
+}

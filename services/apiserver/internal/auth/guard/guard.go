@@ -1,0 +1,62 @@
+// Package guard stands before every request of both fronts: it finds out who
+// calls, whom they act as, and whether they may.
+package guard
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"coracle.local/services/apiserver/internal/auth"
+	"coracle.local/services/apiserver/internal/auth/authn"
+	"coracle.local/services/apiserver/internal/auth/impersonation"
+)
+
+// Guard is the one chain of authentication and authorization.
+type Guard struct {
+	Authenticator *authn.Authenticator
+	Authorizer    authorizer.UnconditionalAuthorizer
+}
+
+// Admit returns the context of a request that may go on, with its user. The
+// attributes come without a user. An error is one for the client:
+// Unauthorized, Forbidden, or a bad impersonation.
+func (g *Guard) Admit(ctx context.Context, c authn.Credentials, a authorizer.AttributesRecord) (context.Context, error) {
+	u, err := g.Identify(ctx, c, a)
+	if err != nil {
+		return nil, err
+	}
+	a.User = u
+	if err := g.Authorize(ctx, a); err != nil {
+		return nil, err
+	}
+	return auth.WithUser(ctx, u), nil
+}
+
+// Identify returns who makes the request, after impersonation.
+func (g *Guard) Identify(ctx context.Context, c authn.Credentials, a authorizer.AttributesRecord) (user.Info, error) {
+	u, err := g.Authenticator.Authenticate(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := impersonation.FromHeader(c.Header)
+	if wanted == nil || err != nil {
+		return u, err
+	}
+	a.User = u
+	return impersonation.As(ctx, g.Authorizer, a, wanted)
+}
+
+// Authorize returns nil if the request may be made, else the Forbidden error.
+func (g *Guard) Authorize(ctx context.Context, a authorizer.AttributesRecord) error {
+	decision, reason, err := g.Authorizer.Authorize(ctx, a)
+	switch {
+	case decision == authorizer.DecisionAllow:
+		return nil
+	case err != nil:
+		return fmt.Errorf("authorize request: %w", err)
+	}
+	return auth.Forbidden(a, reason)
+}

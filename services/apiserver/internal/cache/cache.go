@@ -1,0 +1,285 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/encoding/protowire"
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/json"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/etcd"
+)
+
+// bookmarkEvery is how often idle watchers hear how far they are.
+const bookmarkEvery = 30 * time.Second
+
+// FieldsOf gives a kind's selectable fields; nil for a kind without any.
+type FieldsOf func(*kinds.Kind) func(kinds.Object) fields.Set
+
+// Cache is all collections. Make it with New, fill and follow with Run.
+type Cache struct {
+	store *etcd.Store
+	log   *zap.Logger
+
+	byKind   map[*kinds.Kind]*collection
+	byFolder map[string]*collection
+
+	ready    chan struct{}
+	revision atomic.Int64
+
+	mu      sync.Mutex
+	waiters map[*waiter]struct{}
+	next    *reading // consistent reads that wait for a question to etcd
+	asking  bool
+}
+
+type waiter struct {
+	revision int64
+	done     chan struct{}
+}
+
+// New returns an empty cache of every stored kind.
+func New(store *etcd.Store, fieldsOf FieldsOf, log *zap.Logger) *Cache {
+	c := &Cache{
+		store: store, log: log,
+		byKind: map[*kinds.Kind]*collection{}, byFolder: map[string]*collection{},
+		ready: make(chan struct{}), waiters: map[*waiter]struct{}{},
+	}
+	for _, k := range kinds.Stored() {
+		col := newCollection(k, fieldsOf(k))
+		c.byKind[k] = col
+		c.byFolder[k.Prefix] = col
+	}
+	return c
+}
+
+func prefixOf(k *kinds.Kind) string { return etcd.Root + k.Prefix + "/" }
+
+// StoreKey is the etcd key of an object.
+func StoreKey(k *kinds.Kind, namespace, name string) string {
+	return prefixOf(k) + Key(namespace, name)
+}
+
+func split(k *kinds.Kind, key string) (namespace, name string) {
+	if !k.Namespaced {
+		return "", key
+	}
+	namespace, name, _ = strings.Cut(key, "/")
+	return namespace, name
+}
+
+// Ready is closed once the cache holds what etcd held when Run began.
+func (c *Cache) Ready() <-chan struct{} { return c.ready }
+
+// Revision is the revision up to which the cache has seen everything.
+func (c *Cache) Revision() int64 { return c.revision.Load() }
+
+// Run reads everything and follows etcd until ctx ends. It returns an error
+// when the stream breaks: run it again.
+func (c *Cache) Run(ctx context.Context) error {
+	if c.Revision() == 0 {
+		if err := c.load(ctx); err != nil {
+			return err
+		}
+	}
+	ticks, stop := context.WithCancel(ctx)
+	defer stop()
+	go c.bookmark(ticks)
+	err := c.store.Watch(ctx, c.Revision(), c.take)
+	if errors.Is(err, etcd.ErrCompacted) {
+		// What happened since is lost: begin anew.
+		return c.load(ctx)
+	}
+	return err
+}
+
+func (c *Cache) load(ctx context.Context) error {
+	items := map[*collection][]*Item{}
+	var revision int64
+	from := ""
+	for {
+		page, err := c.store.Range(ctx, etcd.Root, from, revision, 1000)
+		if err != nil {
+			return fmt.Errorf("load the cache: %w", err)
+		}
+		revision = page.Revision
+		for _, kv := range page.KVs {
+			if col, key := c.collectionOf(kv.Key); col != nil {
+				if i := c.item(col, key, kv); i != nil {
+					items[col] = append(items[col], i)
+				}
+			}
+		}
+		if int64(len(page.KVs)) >= page.Count {
+			break
+		}
+		from = page.KVs[len(page.KVs)-1].Key + "\x00"
+	}
+	for _, col := range c.byKind {
+		col.reset(items[col], revision)
+	}
+	c.advance(revision)
+	select {
+	case <-c.ready:
+	default:
+		close(c.ready)
+	}
+	return nil
+}
+
+// collectionOf finds the collection of an etcd key and the key in it. Folders
+// are one or two parts deep.
+func (c *Cache) collectionOf(key string) (*collection, string) {
+	rest := strings.TrimPrefix(key, etcd.Root)
+	folder, in, _ := strings.Cut(rest, "/")
+	if col := c.byFolder[folder]; col != nil {
+		return col, in
+	}
+	more, in, _ := strings.Cut(in, "/")
+	return c.byFolder[folder+"/"+more], in
+}
+
+// take applies changes in etcd's order.
+func (c *Cache) take(changes []etcd.Change, through int64) {
+	now := time.Now()
+	for _, ch := range changes {
+		col, key := c.collectionOf(ch.Key)
+		if col == nil {
+			continue
+		}
+		var i *Item
+		if !ch.Deleted {
+			if i = c.item(col, key, ch.KV); i == nil {
+				continue
+			}
+		}
+		col.apply(i, key, ch.Deleted, ch.Revision, now)
+	}
+	c.advance(through)
+}
+
+// item makes an item of a stored value; one that is no object of the kind is
+// reported and left out.
+func (c *Cache) item(col *collection, key string, kv etcd.KV) *Item {
+	message, err := Message(col.kind, kv.Value)
+	if err != nil {
+		c.log.Error("stored object does not decode and is not served",
+			zap.String("key", kv.Key), zap.Int64("revision", kv.Revision), zap.Error(err))
+		return nil
+	}
+	namespace, name := split(col.kind, key)
+	return NewItem(col.kind, namespace, name, message, kv.Revision, col.fields)
+}
+
+// Message is the encoded message of a stored value. Upstream stores a few kinds
+// as JSON; these are encoded anew.
+func Message(k *kinds.Kind, value []byte) ([]byte, error) {
+	if etcd.IsEnveloped(value) {
+		apiVersion, kind, message, err := etcd.Open(value)
+		if err != nil {
+			return nil, err
+		}
+		if apiVersion != k.APIVersion() || kind != k.Kind {
+			return nil, fmt.Errorf("the stored object is a %s of %s, not a %s of %s", kind, apiVersion, k.Kind, k.APIVersion())
+		}
+		if !wellFormed(message) {
+			return nil, errors.New("the stored message is malformed")
+		}
+		return message, nil
+	}
+	o := k.New()
+	if err := json.UnmarshalCaseSensitivePreserveInts(value, o); err != nil {
+		return nil, err
+	}
+	return o.Marshal()
+}
+
+func wellFormed(message []byte) bool {
+	for len(message) > 0 {
+		_, _, n := protowire.ConsumeField(message)
+		if n < 0 {
+			return false
+		}
+		message = message[n:]
+	}
+	return true
+}
+
+func (c *Cache) bookmark(ctx context.Context) {
+	tick := time.NewTicker(bookmarkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, col := range c.byKind {
+			// Under the collection's lock nothing is applied, so what is not
+			// queued yet lies after the revision that is read here.
+			col.mu.Lock()
+			col.watchers.bookmark(c.Revision())
+			col.mu.Unlock()
+		}
+	}
+}
+
+// Get finds an object of a stored kind as the cache has it, nil if it is absent.
+func (c *Cache) Get(k *kinds.Kind, namespace, name string) *Item {
+	return c.byKind[k].get(namespace, name)
+}
+
+// List visits the chosen items in order of keys, from a key on, until visit
+// returns false, and returns the revision that the state is of.
+func (c *Cache) List(k *kinds.Kind, s Selector, from string, visit func(*Item) bool) int64 {
+	return c.byKind[k].list(s, from, c.Revision, visit)
+}
+
+// Watch opens a watch. An After that the cache no longer remembers is an
+// Expired error.
+func (c *Cache) Watch(k *kinds.Kind, o WatchOptions) (*Watch, error) {
+	return c.byKind[k].watch(o, c.Revision)
+}
+
+// At reads a page of a collection as it was at a revision.
+func (c *Cache) At(ctx context.Context, k *kinds.Kind, namespace, from string, revision, limit int64) ([]*Item, int64, error) {
+	col := c.byKind[k]
+	prefix := col.prefix
+	if namespace != "" {
+		prefix += namespace + "/"
+	}
+	start := ""
+	if from != "" {
+		start = col.prefix + from
+	}
+	page, err := c.store.Range(ctx, prefix, start, revision, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	items := make([]*Item, 0, len(page.KVs))
+	for _, kv := range page.KVs {
+		if i := c.item(col, strings.TrimPrefix(kv.Key, col.prefix), kv); i != nil {
+			items = append(items, i)
+		}
+	}
+	return items, page.Count - int64(len(page.KVs)), nil
+}
+
+// Observe calls f with each object of a kind: the present ones when the cache is
+// filled, then each change, in order; gone tells that the object went. f must
+// be quick. Call Observe before Run.
+func (c *Cache) Observe(k *kinds.Kind, f func(i *Item, gone bool)) {
+	col := c.byKind[k]
+	col.observe = append(col.observe, f)
+}
+
+// Store is the etcd below, for writes.
+func (c *Cache) Store() *etcd.Store { return c.store }

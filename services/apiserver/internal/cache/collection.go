@@ -1,0 +1,167 @@
+package cache
+
+import (
+	"sync"
+	"time"
+
+	"github.com/google/btree"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"coracle.local/libs/kinds"
+)
+
+// Bounds of what a collection remembers of the past, for watches that resume.
+const (
+	keepEvents = 10000
+	keepFor    = 5 * time.Minute
+)
+
+// event is one change, shared by all watchers that see it.
+type event struct {
+	kind     watch.EventType
+	item     *Item // nil when deleted
+	previous *Item // nil when added
+	revision int64
+	at       time.Time
+
+	gone     *Item // previous, at the event's revision
+	goneOnce sync.Once
+}
+
+// last is the object's last state, at the revision of its end.
+func (e *event) last() *Item {
+	e.goneOnce.Do(func() { e.gone = e.previous.at(e.revision) })
+	return e.gone
+}
+
+// collection is all objects of a kind.
+type collection struct {
+	kind   *kinds.Kind
+	prefix string // of etcd's keys
+	fields func(kinds.Object) fields.Set
+
+	mu       sync.RWMutex
+	items    *btree.BTreeG[*Item]
+	past     []*event // oldest first
+	floor    int64    // changes after this revision are in past
+	newest   int64    // the revision of the last change
+	watchers watchers
+	observe  []func(*Item, bool)
+}
+
+func newCollection(k *kinds.Kind, fieldsOf func(kinds.Object) fields.Set) *collection {
+	return &collection{
+		kind: k, prefix: prefixOf(k), fields: fieldsOf,
+		items:    btree.NewG(32, func(a, b *Item) bool { return a.key() < b.key() }),
+		watchers: newWatchers(),
+	}
+}
+
+func (c *collection) get(namespace, name string) *Item {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	i, _ := c.items.Get(&Item{Namespace: namespace, Name: name})
+	return i
+}
+
+// list calls visit with each chosen item in order of keys, from a key on,
+// until it returns false, and returns the revision of this state. Nothing
+// changes meanwhile.
+func (c *collection) list(s Selector, from string, revision func() int64, visit func(*Item) bool) int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	c.scan(s, from, visit)
+	return max(c.newest, revision())
+}
+
+func (c *collection) scan(s Selector, from string, visit func(*Item) bool) {
+	if name, ok := s.exact("metadata.name"); ok && (s.Namespace != "" || !c.kind.Namespaced) {
+		if i, ok := c.items.Get(&Item{Namespace: s.Namespace, Name: name}); ok && i.key() >= from && s.Matches(i) {
+			visit(i)
+		}
+		return
+	}
+	start := &Item{Name: from}
+	if s.Namespace != "" && from == "" {
+		start = &Item{Namespace: s.Namespace}
+	}
+	c.items.AscendGreaterOrEqual(start, func(i *Item) bool {
+		if s.Namespace != "" && i.Namespace != s.Namespace {
+			return i.key() < s.Namespace+"/"
+		}
+		return !s.Matches(i) || visit(i)
+	})
+}
+
+// apply takes a change in and hands it to the watchers.
+func (c *collection) apply(item *Item, key string, deleted bool, revision int64, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := &event{revision: revision, at: now}
+	if deleted {
+		namespace, name := split(c.kind, key)
+		previous, ok := c.items.Delete(&Item{Namespace: namespace, Name: name})
+		if !ok {
+			return
+		}
+		e.kind, e.previous = watch.Deleted, previous
+	} else {
+		previous, ok := c.items.ReplaceOrInsert(item)
+		e.kind, e.item = watch.Added, item
+		if ok {
+			e.kind, e.previous = watch.Modified, previous
+		}
+	}
+	c.newest = revision
+	c.remember(e)
+	c.tell(e)
+	c.watchers.send(e)
+}
+
+// tell keeps the indexes that others keep of this collection.
+func (c *collection) tell(e *event) {
+	for _, observe := range c.observe {
+		if e.item != nil {
+			observe(e.item, false)
+		} else {
+			observe(e.previous, true)
+		}
+	}
+}
+
+func (c *collection) remember(e *event) {
+	c.past = append(c.past, e)
+	drop := 0
+	for drop < len(c.past)-1 && (len(c.past)-drop > keepEvents || e.at.Sub(c.past[drop].at) > keepFor) {
+		drop++
+	}
+	if drop == 0 {
+		return
+	}
+	c.floor = c.past[drop-1].revision
+	clear(c.past[:drop])
+	c.past = c.past[drop:]
+}
+
+// reset replaces everything after the stream from etcd broke: watchers are cut
+// off, since what happened meanwhile is not known.
+func (c *collection) reset(items []*Item, revision int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.items
+	c.items = old.Clone()
+	c.items.Clear(false)
+	for _, i := range items {
+		c.items.ReplaceOrInsert(i)
+		c.tell(&event{item: i})
+	}
+	old.Ascend(func(i *Item) bool {
+		if !c.items.Has(i) {
+			c.tell(&event{previous: i})
+		}
+		return true
+	})
+	c.past, c.floor, c.newest = nil, revision, revision
+	c.watchers.cut(errReset)
+}

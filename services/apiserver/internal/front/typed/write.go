@@ -1,0 +1,208 @@
+package typed
+
+import (
+	"context"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/libs/wire"
+	apiv1 "coracle.local/proto/coracle/api/v1"
+	"coracle.local/services/apiserver/internal/patch"
+	"coracle.local/services/apiserver/internal/registry"
+)
+
+func (f *front) write(decode func(any) error) (*wire.Write[kinds.Object], error) {
+	w := &wire.Write[kinds.Object]{Object: f.kind.New()}
+	if err := decode(w); err != nil {
+		return nil, malformed(err)
+	}
+	return w, nil
+}
+
+func writeOptions(o *apiv1.WriteOptions) registry.WriteOptions {
+	return registry.WriteOptions{DryRun: o.GetDryRun(), FieldManager: o.GetFieldManager()}
+}
+
+func (f *front) create(ctx context.Context, decode func(any) error) (any, error) {
+	w, err := f.write(decode)
+	if err != nil {
+		return nil, err
+	}
+	namespace := w.Object.GetNamespace()
+	ctx, err = f.admit(ctx, action{verb: "create", namespace: namespace})
+	if err != nil {
+		return nil, err
+	}
+	if f.kind.Kind == "Binding" {
+		return nil, apierrors.NewMethodNotSupported(f.kind.GroupResource(), "create over gRPC: use PodService.Bind")
+	}
+	if !f.kind.Stored() {
+		return f.Reviews.Review(ctx, f.kind, namespace, w.Object)
+	}
+	o := writeOptions(w.Options)
+	o.Options = &metav1.CreateOptions{FieldManager: o.FieldManager, DryRun: dryRun(o.DryRun)}
+	return f.Registry.Create(ctx, f.kind, namespace, w.Object, o)
+}
+
+func dryRun(is bool) []string {
+	if is {
+		return []string{metav1.DryRunAll}
+	}
+	return nil
+}
+
+func (f *front) update(ctx context.Context, decode func(any) error) (any, error) {
+	w, err := f.write(decode)
+	if err != nil {
+		return nil, err
+	}
+	return f.replace(ctx, w, w.Subresource)
+}
+
+func (f *front) updateStatus(ctx context.Context, decode func(any) error) (any, error) {
+	w, err := f.write(decode)
+	if err != nil {
+		return nil, err
+	}
+	return f.replace(ctx, w, "status")
+}
+
+func (f *front) replace(ctx context.Context, w *wire.Write[kinds.Object], subresource string) (any, error) {
+	namespace, name := w.Object.GetNamespace(), w.Object.GetName()
+	if subresource != "" && !f.kind.HasSubresource(subresource) {
+		return nil, apierrors.NewBadRequest(f.kind.Plural + " have no subresource " + subresource)
+	}
+	ctx, err := f.admit(ctx, action{verb: "update", namespace: namespace, name: name, subresource: subresource})
+	if err != nil {
+		return nil, err
+	}
+	o := writeOptions(w.Options)
+	o.Options = &metav1.UpdateOptions{FieldManager: o.FieldManager, DryRun: dryRun(o.DryRun)}
+	obj, _, err := f.Registry.Update(ctx, f.kind, namespace, name, subresource, func(kinds.Object) (kinds.Object, error) {
+		// A retry must not see what an earlier try made of it.
+		return w.Object.DeepCopyObject().(kinds.Object), nil
+	}, registry.UpdateOptions{WriteOptions: o})
+	if err != nil {
+		return nil, err
+	}
+	return obj, nil
+}
+
+func (f *front) patch(ctx context.Context, decode func(any) error) (any, error) {
+	q := &apiv1.PatchRequest{}
+	if err := decode(q); err != nil {
+		return nil, malformed(err)
+	}
+	ctx, err := f.admit(ctx, action{verb: "patch", namespace: q.Namespace, name: q.Name, subresource: q.Subresource})
+	if err != nil {
+		return nil, err
+	}
+	apply, err := patch.New(f.kind, types.PatchType(q.PatchType), q.Patch)
+	if err != nil {
+		return nil, err
+	}
+	o := writeOptions(q.Options)
+	o.Options = &metav1.PatchOptions{FieldManager: o.FieldManager, DryRun: dryRun(o.DryRun)}
+	obj, _, err := f.Registry.Update(ctx, f.kind, q.Namespace, q.Name, q.Subresource, apply,
+		registry.UpdateOptions{WriteOptions: o, Unconditional: true})
+	if err != nil {
+		return nil, err
+	}
+	return obj, nil
+}
+
+func deleteOptions(o *apiv1.DeleteOptions) *metav1.DeleteOptions {
+	out := &metav1.DeleteOptions{}
+	if o == nil {
+		return out
+	}
+	out.GracePeriodSeconds = o.GracePeriodSeconds
+	out.DryRun = dryRun(o.DryRun)
+	if o.PropagationPolicy != "" {
+		p := metav1.DeletionPropagation(o.PropagationPolicy)
+		out.PropagationPolicy = &p
+	}
+	if o.Uid != "" || o.ResourceVersion != "" {
+		out.Preconditions = &metav1.Preconditions{}
+	}
+	if o.Uid != "" {
+		uid := types.UID(o.Uid)
+		out.Preconditions.UID = &uid
+	}
+	if o.ResourceVersion != "" {
+		out.Preconditions.ResourceVersion = &o.ResourceVersion
+	}
+	return out
+}
+
+func (f *front) delete(ctx context.Context, decode func(any) error) (any, error) {
+	q := &apiv1.DeleteRequest{}
+	if err := decode(q); err != nil {
+		return nil, malformed(err)
+	}
+	ctx, err := f.admit(ctx, action{verb: "delete", namespace: q.Namespace, name: q.Name})
+	if err != nil {
+		return nil, err
+	}
+	obj, _, err := f.Registry.Delete(ctx, f.kind, q.Namespace, q.Name, deleteOptions(q.Options))
+	if err != nil {
+		return nil, err
+	}
+	return obj, nil
+}
+
+func (f *front) deleteCollection(ctx context.Context, decode func(any) error) (any, error) {
+	q := &apiv1.DeleteCollectionRequest{}
+	if err := decode(q); err != nil {
+		return nil, malformed(err)
+	}
+	ctx, err := f.admit(ctx, action{verb: "deletecollection", namespace: q.List.GetNamespace()})
+	if err != nil {
+		return nil, err
+	}
+	o, err := listOptions(q.List)
+	if err != nil {
+		return nil, err
+	}
+	deleted, err := f.Registry.DeleteCollection(ctx, f.kind, o, deleteOptions(q.Options))
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.DeleteCollectionResponse{Count: int64(len(deleted))}, nil
+}
+
+func (f *front) evict(ctx context.Context, decode func(any) error) (any, error) {
+	q := &apiv1.EvictRequest{}
+	if err := decode(q); err != nil {
+		return nil, malformed(err)
+	}
+	ctx, err := f.admit(ctx, action{verb: "create", namespace: q.Namespace, name: q.Name, subresource: "eviction"})
+	if err != nil {
+		return nil, err
+	}
+	e := &policyv1.Eviction{DeleteOptions: deleteOptions(q.Options)}
+	e.Namespace, e.Name = q.Namespace, q.Name
+	return &apiv1.EvictResponse{}, f.Registry.Evict(ctx, q.Namespace, e)
+}
+
+func (f *front) createToken(ctx context.Context, decode func(any) error) (any, error) {
+	w := &wire.Write[*authenticationv1.TokenRequest]{Object: &authenticationv1.TokenRequest{}}
+	if err := decode(w); err != nil {
+		return nil, malformed(err)
+	}
+	namespace, account := w.Object.Namespace, w.Object.Name
+	if strings.TrimSpace(account) == "" {
+		return nil, apierrors.NewBadRequest("the token request's metadata.name must name a service account")
+	}
+	ctx, err := f.admit(ctx, action{verb: "create", namespace: namespace, name: account, subresource: "token"})
+	if err != nil {
+		return nil, err
+	}
+	return f.Reviews.Token(ctx, namespace, account, w.Object)
+}

@@ -1,0 +1,87 @@
+// Package kinds puts the behaviour of every kind together.
+package kinds
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/kinds/core"
+	"coracle.local/services/apiserver/internal/strategy"
+)
+
+// Strategies returns the behaviour of every kind of the table. It does no
+// I/O; the result is the caller's.
+func Strategies() map[*kinds.Kind]*strategy.Erased {
+	s := set{}
+	addCore(s)
+	for _, k := range kinds.All() {
+		if s[k] == nil {
+			s[k] = strategy.Shallow(k)
+		}
+		checkFinalizers(s[k])
+	}
+	return s
+}
+
+type set map[*kinds.Kind]*strategy.Erased
+
+func add[T kinds.Object](s set, k strategy.Kind[T]) { s[kinds.For[T]()] = k.Erase() }
+
+func addCore(s set) {
+	add(s, core.Binding())
+	add(s, core.ComponentStatus())
+	add(s, core.ConfigMap())
+	add(s, core.Endpoints())
+	add(s, core.Event())
+	add(s, core.LimitRange())
+	add(s, core.Namespace())
+	add(s, core.Node())
+	add(s, core.PersistentVolume())
+	add(s, core.PersistentVolumeClaim())
+	add(s, core.Pod())
+	add(s, core.PodTemplate())
+	add(s, core.ReplicationController())
+	add(s, core.ResourceQuota())
+	add(s, core.Secret())
+	add(s, core.Service())
+	add(s, core.ServiceAccount())
+}
+
+// checkFinalizers adds the one rule for metadata that upstream has for its
+// own kinds and not for custom resources.
+func checkFinalizers(k *strategy.Erased) {
+	create, update := k.ValidateCreate, k.ValidateUpdate
+	k.ValidateCreate = func(obj kinds.Object) field.ErrorList {
+		errs := validateFinalizers(obj)
+		if create != nil {
+			errs = append(errs, create(obj)...)
+		}
+		return errs
+	}
+	k.ValidateUpdate = withFinalizers(update)
+	if k.Status != nil {
+		k.Status.ValidateUpdate = withFinalizers(k.Status.ValidateUpdate)
+	}
+	for _, sub := range k.Subresources {
+		sub.ValidateUpdate = withFinalizers(sub.ValidateUpdate)
+	}
+}
+
+func withFinalizers(validate func(obj, old kinds.Object) field.ErrorList) func(obj, old kinds.Object) field.ErrorList {
+	return func(obj, old kinds.Object) field.ErrorList {
+		errs := validateFinalizers(obj)
+		if validate != nil {
+			errs = append(errs, validate(obj, old)...)
+		}
+		return errs
+	}
+}
+
+func validateFinalizers(obj metav1.Object) field.ErrorList {
+	var errs field.ErrorList
+	for i, name := range obj.GetFinalizers() {
+		errs = append(errs, core.ValidateFinalizerQualified(field.NewPath("metadata", "finalizers").Index(i), name)...)
+	}
+	return errs
+}

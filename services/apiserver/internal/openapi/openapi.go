@@ -1,0 +1,177 @@
+// Package openapi serves the OpenAPI documents, versions 2 and 3. They were
+// made by gen and are embedded compressed; nothing is built or parsed here.
+package openapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha512"
+	"embed"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/munnerz/goautoneg"
+)
+
+//go:generate go run -C ../.. ./internal/openapi/gen
+
+//go:embed all:docs
+var docs embed.FS
+
+// Documents are the embedded documents. Use New.
+type Documents struct {
+	index func() index
+}
+
+// index is what is known of each document without opening it.
+type index struct {
+	hashes map[string]string // "v2" or "v3/NAME": hash of the JSON
+	root   []byte            // the answer to /openapi/v3
+	etag   string
+}
+
+// New returns the documents. It reads nothing before the first request.
+func New() *Documents { return &Documents{index: sync.OnceValue(readIndex)} }
+
+func readIndex() index {
+	var x index
+	raw, err := docs.ReadFile("docs/index.json")
+	if err == nil {
+		err = json.Unmarshal(raw, &x.hashes)
+	}
+	if err != nil {
+		panic("openapi: the embedded index is broken: " + err.Error())
+	}
+	type document struct {
+		URL string `json:"serverRelativeURL"`
+	}
+	paths := map[string]document{}
+	for name, hash := range x.hashes {
+		if v3, ok := strings.CutPrefix(name, "v3/"); ok {
+			paths[v3] = document{location(v3, hash)}
+		}
+	}
+	// Maps of strings always marshal.
+	x.root, _ = json.Marshal(map[string]any{"paths": paths})
+	x.etag = fmt.Sprintf("%X", sha512.Sum512(x.root))
+	return x
+}
+
+// location is where a v3 document is served, with its hash, so that clients
+// may keep it.
+func location(name, hash string) string {
+	u := url.URL{Path: path.Join("/openapi/v3", name), RawQuery: url.Values{"hash": {hash}}.Encode()}
+	return u.String()
+}
+
+// ServeHTTP answers /openapi/v2, /openapi/v3 and the paths below the latter.
+func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch name := strings.TrimPrefix(r.URL.Path, "/openapi/"); {
+	case name == "v2":
+		d.document(w, r, "v2", "v2", "v2")
+	case name == "v3":
+		d.root(w, r)
+	case strings.HasPrefix(name, "v3/"):
+		d.document(w, r, name, "v3/"+strings.ReplaceAll(name[len("v3/"):], "/", "_"), "v3")
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (d *Documents) root(w http.ResponseWriter, r *http.Request) {
+	x := d.index()
+	w.Header().Set("Etag", strconv.Quote(x.etag))
+	w.Header().Set("Content-Type", "application/json")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(x.root))
+}
+
+// document serves one document in the encoding the client prefers.
+func (d *Documents) document(w http.ResponseWriter, r *http.Request, name, file, version string) {
+	w.Header().Add("Vary", "Accept")
+	hash, ok := d.index().hashes[name]
+	if !ok {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	extension, mediaType := choose(r.Header.Get("Accept"), version)
+	if extension == "" {
+		w.WriteHeader(http.StatusNotAcceptable)
+		return
+	}
+	if asked := r.URL.Query().Get("hash"); version == "v3" && asked != "" {
+		if asked != hash {
+			http.Redirect(w, r, location(strings.TrimPrefix(name, "v3/"), hash), http.StatusMovedPermanently)
+			return
+		}
+		w.Header().Set("Cache-Control", "public, immutable")
+		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat))
+	}
+	etag := strconv.Quote(hash)
+	w.Header().Set("Etag", etag)
+	if r.Header.Get("If-None-Match") == etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.Header().Set("Content-Type", mediaType)
+	content, err := docs.ReadFile("docs/" + file + extension)
+	if err != nil {
+		// The index names only files that were embedded with it.
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	write(w, r, content)
+}
+
+// choose returns the file's extension and the media type to answer with.
+func choose(accept, version string) (extension, mediaType string) {
+	if accept == "" {
+		accept = "*/*"
+	}
+	protobuf := "com.github.proto-openapi.spec." + version + ".v1.0+protobuf"
+	for _, c := range goautoneg.ParseAccept(accept) {
+		if c.Type != "application" && c.Type != "*" {
+			continue
+		}
+		switch c.SubType {
+		case "json", "*":
+			return ".json.gz", "application/json"
+		case protobuf, "com.github.proto-openapi.spec." + version + "@v1.0+protobuf":
+			return ".pb.gz", "application/" + protobuf
+		}
+	}
+	return "", ""
+}
+
+// write sends compressed content as it is, or unpacked to clients that do not
+// take it so.
+func write(w http.ResponseWriter, r *http.Request, content []byte) {
+	w.Header().Add("Vary", "Accept-Encoding")
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		_, _ = w.Write(content)
+		return
+	}
+	// The last four bytes of a gzip file are the size of what is in it.
+	size := binary.LittleEndian.Uint32(content[len(content)-4:])
+	w.Header().Set("Content-Length", strconv.FormatUint(uint64(size), 10))
+	if r.Method == http.MethodHead {
+		return
+	}
+	z, err := gzip.NewReader(bytes.NewReader(content))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	// An error here is the client's going away.
+	_, _ = io.Copy(w, z)
+}

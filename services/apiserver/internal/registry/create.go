@@ -1,0 +1,177 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/etcd"
+	"coracle.local/services/apiserver/internal/strategy"
+)
+
+// Generated names: upstream's lengths, and how often another one is tried.
+const (
+	randomLength  = 5
+	maxNameLength = 63
+	maxNameTries  = 8
+)
+
+// Create stores a new object and returns it as stored. obj is taken over.
+func (r *Registry) Create(ctx context.Context, k *kinds.Kind, namespace string, obj kinds.Object, o WriteOptions) (kinds.Object, error) {
+	if !k.Has("create") {
+		return nil, apierrors.NewMethodNotSupported(k.GroupResource(), "create")
+	}
+	if err := ensureNamespace(k, namespace, obj); err != nil {
+		return nil, err
+	}
+	base := obj.GetGenerateName()
+	generated := obj.GetName() == "" && base != ""
+	for try := 1; ; try++ {
+		attempt := obj
+		if generated {
+			attempt = obj.DeepCopyObject().(kinds.Object)
+			attempt.SetName(generateName(base))
+		}
+		created, err := r.create(ctx, &write{kind: k, namespace: namespace, name: attempt.GetName(), options: o}, attempt)
+		if generated && apierrors.IsAlreadyExists(err) && try < maxNameTries {
+			continue
+		}
+		return created, err
+	}
+}
+
+func generateName(base string) string {
+	if len(base) > maxNameLength-randomLength {
+		base = base[:maxNameLength-randomLength]
+	}
+	return base + utilrand.String(randomLength)
+}
+
+func ensureNamespace(k *kinds.Kind, namespace string, obj kinds.Object) error {
+	switch {
+	case obj.GetNamespace() == "" && k.Namespaced:
+		obj.SetNamespace(namespace)
+	case obj.GetNamespace() != namespace:
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	return nil
+}
+
+func (r *Registry) create(ctx context.Context, w *write, obj kinds.Object) (kinds.Object, error) {
+	s := r.Strategies[w.kind]
+	if obj.GetResourceVersion() != "" {
+		return nil, internal("resourceVersion should not be set on objects to be created")
+	}
+	r.fill(obj)
+	if s.Default != nil {
+		s.Default(obj)
+	}
+	attributes := w.attributes(ctx, admission.Create, obj, nil)
+	err := r.traced(ctx, obj, "admission", func(ctx context.Context) error { return r.Admission.Admit(ctx, attributes) })
+	if err != nil {
+		return nil, err
+	}
+	obj = attributes.Object
+	if s.Default != nil {
+		s.Default(obj)
+	}
+	if s.PrepareCreate != nil {
+		s.PrepareCreate(obj)
+	}
+	release, err := r.Services.allocate(ctx, w, obj, nil)
+	if err != nil {
+		return nil, err
+	}
+	created, err := r.commitCreate(ctx, w, s, attributes, obj)
+	if err != nil || w.options.DryRun {
+		release()
+	}
+	return created, err
+}
+
+func (r *Registry) commitCreate(ctx context.Context, w *write, s *strategy.Erased, a *admission.Attributes, obj kinds.Object) (kinds.Object, error) {
+	if errs := validateCreate(w.kind, s, obj); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(w.kind.GroupVersionKind().GroupKind(), obj.GetName(), errs)
+	}
+	if s.Warnings != nil {
+		r.warn(ctx, s.Warnings(obj, nil))
+	}
+	a.Object = obj
+	if err := r.Admission.Validate(ctx, a); err != nil {
+		return nil, err
+	}
+	if w.options.DryRun {
+		if existing, _, err := r.current(ctx, w, false); err != nil || existing != nil {
+			return nil, errors.Join(err, exists(w))
+		}
+		return obj, nil
+	}
+	value, err := r.seal(w.kind, obj)
+	if err != nil {
+		return nil, err
+	}
+	var revision int64
+	err = r.traced(ctx, obj, "etcd", func(ctx context.Context) (err error) {
+		revision, err = r.Cache.Store().Create(ctx, w.key(), value, r.ttl(w.kind))
+		return err
+	})
+	if errors.Is(err, etcd.ErrExists) {
+		return nil, r.alreadyExists(ctx, w)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.wait(ctx, w.kind, revision)
+	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
+	return obj, nil
+}
+
+func exists(w *write) error { return apierrors.NewAlreadyExists(w.kind.GroupResource(), w.name) }
+
+// alreadyExists says, as upstream does, when the object in the way is going.
+func (r *Registry) alreadyExists(ctx context.Context, w *write) error {
+	err := apierrors.NewAlreadyExists(w.kind.GroupResource(), w.name)
+	existing, _, getErr := r.current(ctx, w, true)
+	if getErr == nil && existing != nil && existing.GetDeletionTimestamp() != nil {
+		err.ErrStatus.Message = "object is being deleted: " + err.ErrStatus.Message
+	}
+	return err
+}
+
+// fill gives a new object what the server owns of its metadata.
+func (r *Registry) fill(obj kinds.Object) {
+	obj.SetCreationTimestamp(metav1.NewTime(r.Clock.Now()).Rfc3339Copy())
+	obj.SetUID(newUID())
+	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionGracePeriodSeconds(nil)
+	obj.SetSelfLink("")
+	obj.SetGeneration(0)
+}
+
+func newUID() types.UID { return uuid.NewUUID() }
+
+// validateCreate checks the metadata, then what is the kind's own.
+func validateCreate(k *kinds.Kind, s *strategy.Erased, obj kinds.Object) field.ErrorList {
+	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(s), field.NewPath("metadata"))
+	if s.ValidateCreate != nil {
+		errs = append(errs, s.ValidateCreate(obj)...)
+	}
+	return errs
+}
+
+func nameRule(s *strategy.Erased) validation.ValidateNameFunc {
+	if s.NameRule != nil {
+		return s.NameRule
+	}
+	return validation.NameIsDNSSubdomain
+}

@@ -1,0 +1,210 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/strategy"
+)
+
+// deleteWorkers is how many objects of a collection are deleted at once.
+const deleteWorkers = 8
+
+// Delete asks for an object's end. gone tells whether it went at once; if not,
+// it is marked, and finalizers or grace keep it.
+func (r *Registry) Delete(ctx context.Context, k *kinds.Kind, namespace, name string, o *metav1.DeleteOptions) (obj kinds.Object, gone bool, err error) {
+	if o == nil {
+		o = &metav1.DeleteOptions{}
+	}
+	w := &write{kind: k, namespace: namespace, name: name, options: WriteOptions{DryRun: len(o.DryRun) > 0, Options: o}}
+	for live := false; ; live = true {
+		current, revision, err := r.current(ctx, w, live)
+		if err != nil {
+			return nil, false, err
+		}
+		if current == nil {
+			return nil, false, apierrors.NewNotFound(k.GroupResource(), name)
+		}
+		obj, gone, err = r.delete(ctx, w, current, revision, o)
+		if errors.Is(err, errRetry) || (!live && (apierrors.IsConflict(err) || apierrors.IsNotFound(err))) {
+			continue
+		}
+		return obj, gone, err
+	}
+}
+
+func (r *Registry) delete(ctx context.Context, w *write, current kinds.Object, revision int64, o *metav1.DeleteOptions) (kinds.Object, bool, error) {
+	if err := checkPreconditions(w, current, o.Preconditions); err != nil {
+		return nil, false, err
+	}
+	if err := r.Admission.Validate(ctx, w.attributes(ctx, admission.Delete, nil, current)); err != nil {
+		return nil, false, err
+	}
+	old := current.DeepCopyObject().(kinds.Object)
+	stays := r.mark(r.Strategies[w.kind], current, o)
+	unmarked := current.GetDeletionTimestamp() == nil // nothing keeps it
+	if !stays && (unmarked || finished(current)) {
+		obj, err := r.remove(ctx, w, current, revision)
+		return obj, err == nil, err
+	}
+	obj, err := r.put(ctx, w, current, old, revision)
+	return obj, false, err
+}
+
+func checkPreconditions(w *write, obj kinds.Object, p *metav1.Preconditions) error {
+	if p == nil {
+		return nil
+	}
+	if p.UID != nil && *p.UID != obj.GetUID() {
+		return conflict(w, fmt.Sprintf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, obj.GetUID()))
+	}
+	if p.ResourceVersion != nil && *p.ResourceVersion != obj.GetResourceVersion() {
+		return conflict(w, fmt.Sprintf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, obj.GetResourceVersion()))
+	}
+	return nil
+}
+
+// mark sets the deletion's time, grace and finalizers on an object that does
+// not go at once, and tells whether grace keeps it.
+func (r *Registry) mark(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOptions) (graceful bool) {
+	setFinalizers(obj, o)
+	if obj.GetDeletionTimestamp() != nil {
+		return shorten(obj, o)
+	}
+	var seconds int64
+	if s.GracefulDelete != nil {
+		seconds, graceful = s.GracefulDelete(obj, o)
+		graceful = graceful && seconds > 0
+	}
+	if !graceful {
+		seconds = 0
+		if len(obj.GetFinalizers()) == 0 && !held(obj) {
+			return false
+		}
+	}
+	at := metav1.NewTime(r.Clock.Now().Add(time.Duration(seconds) * time.Second)).Rfc3339Copy()
+	obj.SetDeletionTimestamp(&at)
+	obj.SetDeletionGracePeriodSeconds(&seconds)
+	if obj.GetGeneration() > 0 {
+		obj.SetGeneration(obj.GetGeneration() + 1)
+	}
+	if ns, ok := obj.(*corev1.Namespace); ok {
+		ns.Status.Phase = corev1.NamespaceTerminating
+		ns.DeletionGracePeriodSeconds = nil
+	}
+	return graceful
+}
+
+// shorten lets a later deletion ask for less grace, never for more.
+func shorten(obj kinds.Object, o *metav1.DeleteOptions) (graceful bool) {
+	have := obj.GetDeletionGracePeriodSeconds()
+	if have == nil || *have == 0 {
+		return false
+	}
+	if o.GracePeriodSeconds == nil || *o.GracePeriodSeconds >= *have {
+		return true
+	}
+	seconds := max(*o.GracePeriodSeconds, 0)
+	at := metav1.NewTime(obj.GetDeletionTimestamp().Add(time.Duration(seconds-*have) * time.Second)).Rfc3339Copy()
+	obj.SetDeletionTimestamp(&at)
+	obj.SetDeletionGracePeriodSeconds(&seconds)
+	return seconds > 0
+}
+
+// setFinalizers turns the propagation policy into the finalizers that the
+// garbage collector acts on.
+func setFinalizers(obj kinds.Object, o *metav1.DeleteOptions) {
+	orphan, foreground := propagation(obj, o)
+	finalizers := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), func(f string) bool {
+		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents
+	})
+	if orphan {
+		finalizers = append(finalizers, metav1.FinalizerOrphanDependents)
+	}
+	if foreground {
+		finalizers = append(finalizers, metav1.FinalizerDeleteDependents)
+	}
+	if len(finalizers) == 0 {
+		finalizers = nil
+	}
+	obj.SetFinalizers(finalizers)
+}
+
+func propagation(obj kinds.Object, o *metav1.DeleteOptions) (orphan, foreground bool) {
+	switch {
+	case o.PropagationPolicy != nil:
+		return *o.PropagationPolicy == metav1.DeletePropagationOrphan, *o.PropagationPolicy == metav1.DeletePropagationForeground
+	case o.OrphanDependents != nil: //nolint:staticcheck // older clients still send it
+		return *o.OrphanDependents, false //nolint:staticcheck // as above
+	}
+	orphan = slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents)
+	foreground = slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents)
+	if !orphan && !foreground {
+		orphan = orphansByDefault(obj)
+	}
+	return orphan, foreground
+}
+
+// orphansByDefault names the kinds whose dependents stay unless the client says
+// otherwise, for clients older than garbage collection.
+func orphansByDefault(obj kinds.Object) bool {
+	switch kinds.ForObject(obj).Kind {
+	case "Job", "ReplicationController":
+		return true
+	}
+	return false
+}
+
+// held tells whether a namespace's own finalizers keep it.
+func held(obj kinds.Object) bool {
+	ns, ok := obj.(*corev1.Namespace)
+	return ok && len(ns.Spec.Finalizers) > 0
+}
+
+// finished tells whether nothing keeps an object that is being deleted.
+func finished(obj kinds.Object) bool {
+	if obj.GetDeletionTimestamp() == nil || len(obj.GetFinalizers()) > 0 || held(obj) {
+		return false
+	}
+	grace := obj.GetDeletionGracePeriodSeconds()
+	return grace == nil || *grace == 0
+}
+
+// DeleteCollection deletes what the list selects and returns what it selected.
+func (r *Registry) DeleteCollection(ctx context.Context, k *kinds.Kind, l ListOptions, o *metav1.DeleteOptions) ([]kinds.Object, error) {
+	list, err := r.List(ctx, k, l)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]kinds.Object, len(list.Items))
+	errs := make([]error, len(list.Items))
+	limit := make(chan struct{}, deleteWorkers)
+	var group sync.WaitGroup
+	for n, i := range list.Items {
+		limit <- struct{}{}
+		group.Go(func() {
+			defer func() { <-limit }()
+			out[n], _, errs[n] = r.Delete(ctx, k, i.Namespace, i.Name, o.DeepCopy())
+			if apierrors.IsNotFound(errs[n]) {
+				out[n], errs[n] = i.Object(), nil
+			}
+		})
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

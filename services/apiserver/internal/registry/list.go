@@ -1,0 +1,205 @@
+package registry
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/cache"
+	"coracle.local/services/apiserver/internal/etcd"
+)
+
+// ListOptions select and page.
+type ListOptions struct {
+	Namespace            string
+	Labels               labels.Selector
+	Fields               fields.Selector
+	ResourceVersion      string
+	ResourceVersionMatch string
+	Limit                int64
+	Continue             string
+}
+
+// List is a page of a collection at one revision.
+type List struct {
+	Items    []*cache.Item
+	Revision int64
+	// Continue is empty on the last page.
+	Continue string
+	// Remaining is how many objects follow, where that is known.
+	Remaining *int64
+}
+
+func (o ListOptions) selector() cache.Selector {
+	return cache.Selector{Namespace: o.Namespace, Labels: o.Labels, Fields: o.Fields}
+}
+
+func (o ListOptions) selects() bool {
+	return (o.Labels != nil && !o.Labels.Empty()) || (o.Fields != nil && !o.Fields.Empty())
+}
+
+// List reads a page. The first is served from the cache; the next ones show the
+// same revision, which etcd still has.
+func (r *Registry) List(ctx context.Context, k *kinds.Kind, o ListOptions) (*List, error) {
+	if o.Continue != "" {
+		return r.proceed(ctx, k, o)
+	}
+	revision, err := ParseVersion(o.ResourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	exact := o.ResourceVersionMatch == string(metav1.ResourceVersionMatchExact) ||
+		(o.Limit > 0 && o.ResourceVersionMatch == "" && revision > 0)
+	if exact {
+		if err := r.Cache.Reach(ctx, revision); err != nil {
+			return nil, err
+		}
+		return r.past(ctx, k, o, revision, "")
+	}
+	if err := r.reach(ctx, o.ResourceVersion); err != nil {
+		return nil, err
+	}
+	return r.present(k, o, ""), nil
+}
+
+// present reads from the cache.
+func (r *Registry) present(k *kinds.Kind, o ListOptions, from string) *List {
+	out, show := &List{}, r.show(k)
+	selector := o.selector()
+	if show != nil {
+		selector = cache.Selector{Namespace: o.Namespace}
+	}
+	var rest int64
+	out.Revision = r.Cache.List(stored(k), selector, from, func(i *cache.Item) bool {
+		if show != nil {
+			if i = show(i); !o.selector().Matches(i) {
+				return true
+			}
+		}
+		if o.Limit > 0 && int64(len(out.Items)) == o.Limit {
+			rest++
+			return !o.selects() // how many follow is told only without selectors
+		}
+		out.Items = append(out.Items, i)
+		return true
+	})
+	if rest > 0 {
+		out.more(o, rest)
+	}
+	return out
+}
+
+// past reads from etcd as it was at a revision.
+func (r *Registry) past(ctx context.Context, k *kinds.Kind, o ListOptions, revision int64, from string) (*List, error) {
+	out, show := &List{Revision: revision}, r.show(k)
+	selector := o.selector()
+	for {
+		limit := o.Limit
+		items, rest, err := r.Cache.At(ctx, stored(k), o.Namespace, from, revision, limit)
+		if errors.Is(err, etcd.ErrCompacted) {
+			return nil, expired(revision, from)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for n, i := range items {
+			from = cache.Key(i.Namespace, i.Name) + "\x00"
+			if show != nil {
+				i = show(i)
+			}
+			if !selector.Matches(i) {
+				continue
+			}
+			out.Items = append(out.Items, i)
+			if o.Limit > 0 && int64(len(out.Items)) == o.Limit {
+				if rest += int64(len(items) - n - 1); rest > 0 {
+					out.more(o, rest)
+				}
+				return out, nil
+			}
+		}
+		if rest == 0 || limit == 0 {
+			return out, nil
+		}
+	}
+}
+
+func (l *List) more(o ListOptions, rest int64) {
+	last := l.Items[len(l.Items)-1]
+	l.Continue = token{Version: tokenVersion, Revision: l.Revision, Start: cache.Key(last.Namespace, last.Name) + "\x00"}.encode()
+	if !o.selects() {
+		l.Remaining = &rest
+	}
+}
+
+const tokenVersion = "meta.k8s.io/v1"
+
+// token is upstream's continue token. A revision of -1 means: from there on, as
+// things are now.
+type token struct {
+	Version  string `json:"v"`
+	Revision int64  `json:"rv"`
+	Start    string `json:"start"`
+}
+
+func (t token) encode() string {
+	b, err := json.Marshal(t)
+	if err != nil {
+		panic(err) // strings and a number always encode
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func parseToken(s string) (token, error) {
+	var t token
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err == nil {
+		err = json.Unmarshal(b, &t)
+	}
+	if err != nil || t.Version != tokenVersion || t.Start == "" || t.Revision == 0 {
+		return t, apierrors.NewBadRequest(fmt.Sprintf("continue key is not valid: %q", s))
+	}
+	return t, nil
+}
+
+func (r *Registry) proceed(ctx context.Context, k *kinds.Kind, o ListOptions) (*List, error) {
+	if o.ResourceVersion != "" && o.ResourceVersion != "0" {
+		return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+	}
+	t, err := parseToken(o.Continue)
+	if err != nil {
+		return nil, err
+	}
+	if t.Revision < 0 {
+		if err := r.Cache.Fresh(ctx); err != nil {
+			return nil, err
+		}
+		return r.present(k, o, t.Start), nil
+	}
+	return r.past(ctx, k, o, t.Revision, t.Start)
+}
+
+// expired is upstream's answer for a page that is no longer kept; it carries a
+// token with which the rest can be read as it is now.
+func expired(revision int64, from string) error {
+	if from == "" {
+		return apierrors.NewResourceExpired(fmt.Sprintf("The resourceVersion for the provided list is too old: %d", revision))
+	}
+	err := apierrors.NewResourceExpired("The provided continue parameter is too old " +
+		"to display a consistent list result. You can start a new list without " +
+		"the continue parameter, or use the continue token in this response to " +
+		"retrieve the remainder of the results. Continuing with the provided " +
+		"token results in an inconsistent list - objects that were created, " +
+		"modified, or deleted between the time the first chunk was returned " +
+		"and now may show up in the list.")
+	err.ErrStatus.ListMeta.Continue = token{Version: tokenVersion, Revision: -1, Start: from}.encode()
+	return err
+}

@@ -1,0 +1,290 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/etcd"
+	"coracle.local/services/apiserver/internal/strategy"
+)
+
+// modified is upstream's advice to a client that wrote over an older version.
+const modified = "the object has been modified; please apply your changes to the latest version and try again"
+
+// UpdateOptions qualify an update.
+type UpdateOptions struct {
+	WriteOptions
+	// UID refuses another object of the same name with Conflict.
+	UID types.UID
+	// Forced lets a PATCH go on without a resource version where the kind asks
+	// for one in a PUT.
+	Unconditional bool
+}
+
+// Change makes the new version of an object from the present one, which it may
+// modify. It is called again after a conflict, with the newer version, unless
+// what it returned had a resource version.
+type Change func(current kinds.Object) (kinds.Object, error)
+
+// errRetry says that another write came first.
+var errRetry = errors.New("the object changed meanwhile")
+
+// Update is PUT and every PATCH: of the object if subresource is empty. Where
+// the kind allows it, an absent object is created.
+func (r *Registry) Update(ctx context.Context, k *kinds.Kind, namespace, name, subresource string, change Change, o UpdateOptions) (obj kinds.Object, created bool, err error) {
+	w := &write{kind: k, namespace: namespace, name: name, subresource: subresource, options: o.WriteOptions}
+	s := r.Strategies[k]
+	// The cache may be behind: what it makes impossible is tried once more
+	// with what etcd has.
+	for live := false; ; live = true {
+		current, revision, err := r.current(ctx, w, live)
+		if err != nil {
+			return nil, false, err
+		}
+		if current == nil {
+			return r.createByUpdate(ctx, w, s, change)
+		}
+		obj, err = r.update(ctx, w, s, current, revision, change, o)
+		if errors.Is(err, errRetry) || (err != nil && !live && (apierrors.IsConflict(err) || apierrors.IsInvalid(err))) {
+			continue
+		}
+		return obj, false, err
+	}
+}
+
+func (r *Registry) createByUpdate(ctx context.Context, w *write, s *strategy.Erased, change Change) (kinds.Object, bool, error) {
+	if !s.AllowCreateOnUpdate || w.subresource != "" {
+		return nil, false, apierrors.NewNotFound(w.kind.GroupResource(), w.name)
+	}
+	obj, err := change(w.kind.New())
+	if err != nil {
+		return nil, false, err
+	}
+	if obj.GetResourceVersion() != "" || obj.GetUID() != "" {
+		return nil, false, apierrors.NewNotFound(w.kind.GroupResource(), w.name)
+	}
+	if err := ensureNamespace(w.kind, w.namespace, obj); err != nil {
+		return nil, false, err
+	}
+	obj, err = r.create(ctx, w, obj)
+	return obj, err == nil, err
+}
+
+func (r *Registry) update(ctx context.Context, w *write, s *strategy.Erased, current kinds.Object, revision int64, change Change, o UpdateOptions) (kinds.Object, error) {
+	if o.UID != "" && o.UID != current.GetUID() {
+		return nil, conflict(w, fmt.Sprintf("Precondition failed: UID in precondition: %v, UID in object meta: %v", o.UID, current.GetUID()))
+	}
+	old := current.DeepCopyObject().(kinds.Object)
+	obj, err := change(current)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkVersion(w, s, obj, old, revision, o); err != nil {
+		return nil, err
+	}
+	conditional := obj.GetResourceVersion() != ""
+	if err := ensureNamespace(w.kind, w.namespace, obj); err != nil {
+		return nil, err
+	}
+	if obj, err = r.prepareUpdate(ctx, w, s, obj, old); err != nil {
+		return nil, err
+	}
+	release, err := r.Services.allocate(ctx, w, obj, old)
+	if err != nil {
+		return nil, err
+	}
+	obj, err = r.checkAndPut(ctx, w, s, obj, old, revision)
+	if err != nil || w.options.DryRun {
+		release()
+	}
+	if errors.Is(err, errRetry) && conditional {
+		return nil, conflict(w, modified)
+	}
+	return obj, err
+}
+
+// checkVersion holds a client to the version that it says it changes.
+func (r *Registry) checkVersion(w *write, s *strategy.Erased, obj, old kinds.Object, revision int64, o UpdateOptions) error {
+	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() && w.subresource == "" {
+		return conflict(w, fmt.Sprintf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
+	}
+	version := obj.GetResourceVersion()
+	if version == "" || version == "0" {
+		if s.AllowUnconditionalUpdate || o.Unconditional || w.subresource != "" {
+			obj.SetResourceVersion("")
+			return nil
+		}
+		return apierrors.NewInvalid(w.kind.GroupVersionKind().GroupKind(), w.name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata").Child("resourceVersion"), 0, "must be specified for an update"),
+		})
+	}
+	asked, err := strconv.ParseUint(version, 10, 63)
+	if err != nil {
+		return apierrors.NewInvalid(w.kind.GroupVersionKind().GroupKind(), w.name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata").Child("resourceVersion"), version, err.Error()),
+		})
+	}
+	if int64(asked) != revision {
+		return conflict(w, modified)
+	}
+	return nil
+}
+
+func conflict(w *write, reason string) error {
+	return apierrors.NewConflict(w.kind.GroupResource(), w.name, errors.New(reason))
+}
+
+// prepareUpdate runs defaults, mutating admission and the kind's own rules for
+// what this write may change.
+func (r *Registry) prepareUpdate(ctx context.Context, w *write, s *strategy.Erased, obj, old kinds.Object) (kinds.Object, error) {
+	if s.Default != nil {
+		s.Default(obj)
+	}
+	keep(obj, old)
+	a := w.attributes(ctx, admission.Update, obj, old)
+	if err := r.Admission.Admit(ctx, a); err != nil {
+		return nil, err
+	}
+	obj = a.Object
+	if s.Default != nil {
+		s.Default(obj)
+	}
+	if sub := subresource(s, w.subresource); sub != nil {
+		if sub.PrepareUpdate != nil {
+			sub.PrepareUpdate(obj, old)
+		}
+	} else if s.PrepareUpdate != nil {
+		s.PrepareUpdate(obj, old)
+	}
+	keep(obj, old)
+	return obj, nil
+}
+
+// keep holds on to the metadata that no update changes.
+func keep(obj, old kinds.Object) {
+	if obj.GetName() == "" {
+		obj.SetName(old.GetName())
+	}
+	if obj.GetUID() == "" {
+		obj.SetUID(old.GetUID())
+	}
+	if created := obj.GetCreationTimestamp(); created.IsZero() {
+		obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	}
+	obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	obj.SetSelfLink("")
+	if obj.GetGeneration() == 0 {
+		obj.SetGeneration(old.GetGeneration())
+	}
+}
+
+func subresource(s *strategy.Erased, name string) *strategy.Sub[kinds.Object] {
+	if name == "status" {
+		return s.Status
+	}
+	return s.Subresources[name]
+}
+
+func (r *Registry) checkAndPut(ctx context.Context, w *write, s *strategy.Erased, obj, old kinds.Object, revision int64) (kinds.Object, error) {
+	if errs := validateUpdate(w, s, obj, old); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(w.kind.GroupVersionKind().GroupKind(), obj.GetName(), errs)
+	}
+	if sub := subresource(s, w.subresource); sub != nil {
+		if sub.Warnings != nil {
+			r.warn(ctx, sub.Warnings(obj, old))
+		}
+	} else if s.Warnings != nil {
+		r.warn(ctx, s.Warnings(obj, old))
+	}
+	if err := r.Admission.Validate(ctx, w.attributes(ctx, admission.Update, obj, old)); err != nil {
+		return nil, err
+	}
+	if finished(obj) {
+		return r.remove(ctx, w, obj, revision)
+	}
+	return r.put(ctx, w, obj, old, revision)
+}
+
+func validateUpdate(w *write, s *strategy.Erased, obj, old kinds.Object) field.ErrorList {
+	// The version was checked, and the rules for metadata want one.
+	version := obj.GetResourceVersion()
+	obj.SetResourceVersion(old.GetResourceVersion())
+	defer obj.SetResourceVersion(version)
+	errs := validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata"))
+	validate := s.ValidateUpdate
+	if sub := subresource(s, w.subresource); sub != nil {
+		validate = sub.ValidateUpdate
+	}
+	if validate != nil {
+		errs = append(errs, validate(obj, old)...)
+	}
+	return errs
+}
+
+// put commits an update; one that changes nothing is not written.
+func (r *Registry) put(ctx context.Context, w *write, obj, old kinds.Object, revision int64) (kinds.Object, error) {
+	value, err := r.seal(w.kind, obj)
+	if err != nil {
+		return nil, err
+	}
+	before, err := r.seal(w.kind, old)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.Equal(value, before) || w.options.DryRun {
+		obj.SetResourceVersion(strconv.FormatInt(revision, 10))
+		return obj, nil
+	}
+	var written int64
+	err = r.traced(ctx, obj, "etcd", func(ctx context.Context) (err error) {
+		written, _, err = r.Cache.Store().Update(ctx, w.key(), value, revision, r.ttl(w.kind))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if written == 0 {
+		return nil, errRetry
+	}
+	r.wait(ctx, w.kind, written)
+	obj.SetResourceVersion(strconv.FormatInt(written, 10))
+	return obj, nil
+}
+
+// remove deletes an object of which nothing holds any more.
+func (r *Registry) remove(ctx context.Context, w *write, obj kinds.Object, revision int64) (kinds.Object, error) {
+	if w.options.DryRun {
+		return obj, nil
+	}
+	var deleted int64
+	err := r.traced(ctx, obj, "etcd", func(ctx context.Context) error {
+		var current *etcd.KV
+		var err error
+		deleted, current, err = r.Cache.Store().Delete(ctx, w.key(), revision)
+		if err == nil && deleted == 0 && current == nil {
+			err = apierrors.NewNotFound(w.kind.GroupResource(), w.name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if deleted == 0 {
+		return nil, errRetry
+	}
+	r.Services.release(w.kind, obj)
+	r.wait(ctx, w.kind, deleted)
+	obj.SetResourceVersion(strconv.FormatInt(deleted, 10))
+	return obj, nil
+}

@@ -1,0 +1,150 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/warning"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/libs/trace"
+	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/auth"
+	"coracle.local/services/apiserver/internal/cache"
+	"coracle.local/services/apiserver/internal/etcd"
+)
+
+// settle is how long a write waits for the cache to show it. A client that
+// reads its own write, and admission that reads what was just written, find it
+// without asking etcd.
+const settle = time.Second
+
+// WriteOptions qualify a write.
+type WriteOptions struct {
+	// DryRun does everything but the commit.
+	DryRun bool
+	// FieldManager is who sets the fields.
+	FieldManager string
+	// Options are the request's, as admission sees them; nil for those of gRPC.
+	Options runtime.Object
+}
+
+// write is one write on its way.
+type write struct {
+	kind            *kinds.Kind
+	namespace, name string
+	subresource     string
+	options         WriteOptions
+}
+
+func (w *write) key() string { return cache.StoreKey(stored(w.kind), w.namespace, w.name) }
+
+func (w *write) attributes(ctx context.Context, op admission.Operation, obj, old kinds.Object) *admission.Attributes {
+	return &admission.Attributes{
+		Kind: w.kind, Namespace: w.namespace, Name: w.name, Subresource: w.subresource,
+		Operation: op, Object: obj, Old: old, Options: w.options.Options,
+		User: auth.User(ctx), DryRun: w.options.DryRun,
+		Warn: func(text string) { warning.AddWarning(ctx, "", text) },
+	}
+}
+
+// traced makes a span of a pod's trace around f; other kinds have none.
+func (r *Registry) traced(ctx context.Context, obj kinds.Object, name string, f func(context.Context) error) error {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok || r.Tracer == nil || pod.UID == "" {
+		return f(ctx)
+	}
+	ctx, span := r.Tracer.Start(ctx, pod.UID, name)
+	err := f(ctx)
+	trace.Fail(span, err)
+	span.End()
+	return err
+}
+
+// seal encodes an object as it is stored: as its stored kind, without its
+// resource version.
+func (r *Registry) seal(k *kinds.Kind, obj kinds.Object) ([]byte, error) {
+	s := stored(k)
+	if s != k {
+		var err error
+		if obj, err = r.Strategies[k].Shared.ToStored(obj); err != nil {
+			return nil, fmt.Errorf("store %s as %s: %w", k, s.APIVersion(), err)
+		}
+	}
+	version := obj.GetResourceVersion()
+	obj.SetResourceVersion("")
+	defer obj.SetResourceVersion(version)
+	return etcd.Seal(s.APIVersion(), s.Kind, obj.Size(), obj.MarshalToSizedBuffer)
+}
+
+// unseal decodes what is stored, as the kind k shows it.
+func (r *Registry) unseal(k *kinds.Kind, kv *etcd.KV) (kinds.Object, error) {
+	s := stored(k)
+	message, err := cache.Message(s, kv.Value)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", kv.Key, err)
+	}
+	return r.shown(k, cache.NewItem(s, "", "", message, kv.Revision, nil)).Object(), nil
+}
+
+// current is the newest version of an object: the cache's, or etcd's own if the
+// cache is not to be trusted. Revision 0 says that there is none.
+func (r *Registry) current(ctx context.Context, w *write, live bool) (kinds.Object, int64, error) {
+	if !live {
+		if i := r.Cache.Get(stored(w.kind), w.namespace, w.name); i != nil {
+			return r.shown(w.kind, i).Object(), i.Revision, nil
+		}
+	}
+	kv, err := r.Cache.Store().Get(ctx, w.key())
+	if err != nil || kv == nil {
+		return nil, 0, err
+	}
+	obj, err := r.unseal(w.kind, kv)
+	return obj, kv.Revision, err
+}
+
+// wait lets the cache see a write before its client does. Events and leases are
+// written often and read by nobody in between.
+func (r *Registry) wait(ctx context.Context, k *kinds.Kind, revision int64) {
+	if stored(k).Kind == "Event" || k.Kind == "Lease" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	// The write is committed whether the cache has it by then or not.
+	_ = r.Cache.Reach(ctx, revision)
+}
+
+func (r *Registry) ttl(k *kinds.Kind) time.Duration {
+	if stored(k).Kind == "Event" {
+		return r.EventTTL
+	}
+	return 0
+}
+
+func (r *Registry) warn(ctx context.Context, texts []string) {
+	for _, t := range texts {
+		warning.AddWarning(ctx, "", t)
+	}
+}
+
+// plain is an error with a code and a message alone, as upstream answers where
+// its storage fails with an ordinary error.
+func plain(code int32, message string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: code, Message: message}}
+}
+
+func internal(message string) error { return plain(http.StatusInternalServerError, message) }
+
+// Attributes are what admission sees of a request that the registry does not
+// carry out itself.
+func (r *Registry) Attributes(ctx context.Context, k *kinds.Kind, namespace, name, subresource string, op admission.Operation, obj kinds.Object) *admission.Attributes {
+	w := &write{kind: k, namespace: namespace, name: name, subresource: subresource}
+	return w.attributes(ctx, op, obj, nil)
+}

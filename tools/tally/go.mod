@@ -1,0 +1,3 @@
+module coracle.local/tools/tally
+
+go 1.26.0
