@@ -88,7 +88,7 @@ func config(cfg Config, sockets string) *embed.Config {
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	c.InitialCluster = c.Name + "=" + peer.String()
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(cfg.Log.WithOptions(zap.IncreaseLevel(zap.WarnLevel)))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(quiet(cfg.Log))
 	return c
 }
 

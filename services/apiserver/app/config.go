@@ -124,13 +124,13 @@ func (c *Config) Validate() error {
 }
 
 // listenAddress is the listener's address, or the host's own where it listens
-// on all.
+// on all or on loopback, which other hosts cannot reach.
 func listenAddress(l net.Listener) (netip.Addr, error) {
 	at, err := netip.ParseAddrPort(l.Addr().String())
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("address of the REST listener: %w", err)
 	}
-	if !at.Addr().IsUnspecified() {
+	if a := at.Addr(); !a.IsUnspecified() && !a.IsLoopback() {
 		return at.Addr().Unmap(), nil
 	}
 	ip, err := utilnet.ChooseHostInterface()

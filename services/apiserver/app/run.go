@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -118,7 +119,7 @@ func (s *server) start(ctx context.Context) error {
 		Now:            began,
 	})
 	if err == nil {
-		err = prepare(ctx, s.registry, objects)
+		err = prepare(ctx, s.registry, s.reachable(objects))
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -133,6 +134,18 @@ func (s *server) start(ctx context.Context) error {
 		s.cfg.OnReady()
 	}
 	return nil
+}
+
+// reachable leaves out the endpoints of the kubernetes Service on a host
+// without a network: loopback is no address that others could use.
+func (s *server) reachable(objects []kinds.Object) []kinds.Object {
+	if !s.cfg.Address.IsLoopback() {
+		return objects
+	}
+	return slices.DeleteFunc(objects, func(o kinds.Object) bool {
+		k := kinds.ForObject(o).Kind
+		return k == "Endpoints" || k == "EndpointSlice"
+	})
 }
 
 func (s *server) published() bootstrap.Authentication {

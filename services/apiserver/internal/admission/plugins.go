@@ -84,7 +84,7 @@ func plugins() []plugin {
 		{"MutatingAdmissionWebhook", on, nil},
 		{"ValidatingAdmissionPolicy", on, nil},
 		{"ValidatingAdmissionWebhook", on, nil},
-		{"ResourceQuota", on, func(c Config) any { return &resourceQuota{c.lookup()} }},
+		{"ResourceQuota", on, nil},
 		{"AlwaysDeny", off, func(Config) any { return alwaysDeny{} }},
 	}
 }

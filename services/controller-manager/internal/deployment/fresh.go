@@ -6,10 +6,10 @@ import (
 	"hash/fnv"
 	"maps"
 	"strconv"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -86,7 +86,7 @@ func (r *rollout) create() plan.Plan {
 	next := strconv.FormatInt(maxRevision(r.old)+1, 10)
 	setNewAnnotations(r.d, rs, maxRevision(r.old)+1)
 	setReplicasAnnotations(rs, r.replicas(), r.replicas()+maxSurge(r.d))
-	create := plan.Create{Object: rs}
+	create := plan.Create{Object: rs, MayExist: true}
 	if n > 0 {
 		create.Say = plan.Say{About: r.d, Done: plan.Note{Reason: "ScalingReplicaSet", Format: fmt.Sprintf("Scaled up replica set %%s from 0 to %d", n)}}
 	}
@@ -104,17 +104,17 @@ func with(labels map[string]string, k, v string) map[string]string {
 
 // created notes in the status what became of the creation.
 func (r *rollout) created(rs *appsv1.ReplicaSet, revision string, out plan.Outcome) plan.Plan {
-	switch {
-	case len(out.Results) == 1 && out.Results[0].Skipped:
+	switch made := out.Results[0]; {
+	case made.Existed:
+		get := plan.Get{Kind: kinds.ForObject(rs), Namespace: rs.Namespace, Name: rs.Name}
+		return plan.Plan{Do: []plan.Action{get}, Then: r.collided}
+	case made.Skipped:
 		return plan.Plan{} // the namespace is ending
 	case out.Err == nil:
 		r.setRevision(revision)
 		if hasDeadline(r.d) {
 			r.setCondition(appsv1.DeploymentProgressing, corev1.ConditionTrue, newRSCreated, fmt.Sprintf("Created new replica set %q", rs.Name))
 		}
-	case apierrors.IsAlreadyExists(out.Err):
-		get := plan.Get{Kind: kinds.ForObject(rs), Namespace: rs.Namespace, Name: rs.Name}
-		return plan.Plan{Do: []plan.Action{get}, Then: r.collided}
 	default:
 		message := fmt.Sprintf("Failed to create new replica set %q: %v", rs.Name, plan.Cause(out.Err))
 		if hasDeadline(r.d) {
@@ -132,7 +132,8 @@ func (r *rollout) collided(out plan.Outcome) plan.Plan {
 	}
 	rs, ok := out.Results[0].Object.(*appsv1.ReplicaSet)
 	if !ok || metav1.IsControlledBy(rs, r.d) && sameTemplate(&rs.Spec.Template, &r.d.Spec.Template) {
-		return plan.Plan{} // it is gone again, or is our own and the cache was behind
+		// It is gone again, or is our own and the cache was behind.
+		return plan.Plan{After: time.Second}
 	}
 	// Another template has the same hash, or another owner the name.
 	r.d.Status.CollisionCount = ptr.To(ptr.Deref(r.d.Status.CollisionCount, 0) + 1)

@@ -22,8 +22,9 @@ func (l *look) act() plan.Plan {
 	var do plan.Parallel
 	var note func([]plan.Result)
 	managed := false
+	l.decided = l.finish != nil
 	switch {
-	case l.finish != nil:
+	case l.decided:
 		// Finalizers stay until the pods are counted.
 		do, note = l.end(l.active, false)
 	case l.job.DeletionTimestamp == nil:
@@ -187,7 +188,7 @@ func (l *look) surplus(n int) []*corev1.Pod {
 // settle decides on success and notes suspension, now that it is known which
 // pods are there.
 func (l *look) settle(managed bool) plan.Plan {
-	if l.finish == nil && !l.wasFinishing() {
+	if !l.decided {
 		switch c := l.job.Spec.Completions; {
 		case c == nil && l.succeeded > 0 && l.nActive == 0, c != nil && l.succeeded >= *c && l.nActive == 0:
 			l.finish = l.condition(batchv1.JobSuccessCriteriaMet, batchv1.JobReasonCompletionsReached, "Reached expected number of succeeded pods")
@@ -197,11 +198,6 @@ func (l *look) settle(managed bool) plan.Plan {
 	}
 	l.job.Status.Active, l.job.Status.Ready, l.job.Status.Terminating = l.nActive, &l.nReady, &l.nTerminating
 	return l.track()
-}
-
-// wasFinishing tells whether an earlier look decided how the Job ends.
-func (l *look) wasFinishing() bool {
-	return isTrue(condition(l.self, batchv1.JobFailureTarget)) || isTrue(condition(l.self, batchv1.JobSuccessCriteriaMet))
 }
 
 func (l *look) noteSuspension() {

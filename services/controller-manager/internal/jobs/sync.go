@@ -35,8 +35,11 @@ type look struct {
 	delayed map[int]*corev1.Pod
 	// finish is the interim condition of a Job that is about to finish.
 	finish *batchv1.JobCondition
-	after  time.Duration
-	events []plan.Action
+	// decided says that finish was set, though it may be taken back until all
+	// pods are being deleted.
+	decided bool
+	after   time.Duration
+	events  []plan.Action
 }
 
 func compute(f family, now time.Time) plan.Plan {

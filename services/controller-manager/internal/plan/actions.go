@@ -54,7 +54,7 @@ func (a Create) Run(ctx context.Context, env *Env) Result {
 		a.Say.done(env, made.GetName())
 		return Result{Object: made}
 	case a.MayExist && apierrors.IsAlreadyExists(err):
-		return Result{Skipped: true}
+		return Result{Skipped: true, Existed: true}
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		// Nothing can be created there any more, and nothing needs to be.
 		return Result{Skipped: true}

@@ -57,6 +57,8 @@ type Result struct {
 	Each []Result
 	// Skipped says that it was not done, and that this is no error.
 	Skipped bool
+	// Existed says of a Create that the name was taken.
+	Existed bool
 	Err     error
 }
 

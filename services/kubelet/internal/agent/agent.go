@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
+	"coracle.local/services/kubelet/internal/engine"
 	"coracle.local/services/kubelet/internal/lifecycle"
 	"coracle.local/services/kubelet/internal/podstatus"
 )
@@ -111,19 +112,20 @@ func othersConditions(before, after *corev1.Pod) bool {
 	return !equality.Semantic.DeepEqual(of(before), of(after))
 }
 
-// Remove tells that the API server has the pod no more.
-func (a *Agent) Remove(uid types.UID) {
+// Remove tells that the API server has the pod no more. pod is its last state.
+func (a *Agent) Remove(pod *corev1.Pod) {
 	a.mu.Lock()
-	r, ok := a.records[uid]
+	r, ok := a.records[pod.UID]
 	a.mu.Unlock()
 	if !ok {
 		return
 	}
 	r.mu.Lock()
-	r.orphan = true
+	r.pod, r.orphan = pod, true
 	delete(r.memory.Holds, "")
-	// A step of a pod that is stopping anyway is left alone.
-	if r.interrupt != nil && r.pod.DeletionTimestamp == nil {
+	// Whoever deletes the pod right now has to see that through; any other
+	// step has lost its point.
+	if r.interrupt != nil && r.action.Verb != lifecycle.Delete {
 		r.interrupt(errInterrupted)
 	}
 	r.mu.Unlock()
@@ -212,16 +214,7 @@ func (a *Agent) adopt(ctx context.Context) error {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		pods, err := a.cfg.Engine.Pods(ctx)
 		if err == nil {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			for _, seen := range pods {
-				if r, ok := a.records[seen.UID]; ok {
-					r.mu.Lock()
-					r.memory.Admitted = true
-					a.admitted[r.uid] = r.pod
-					r.mu.Unlock()
-				}
-			}
+			a.takeOver(pods)
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -233,6 +226,25 @@ func (a *Agent) adopt(ctx context.Context) error {
 			return ctx.Err()
 		case <-a.cfg.Clock.After(wait):
 		}
+	}
+}
+
+func (a *Agent) takeOver(pods []engine.Pod) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.admission.Lock()
+	defer a.admission.Unlock()
+	for _, seen := range pods {
+		r, ok := a.records[seen.UID]
+		if !ok {
+			continue
+		}
+		r.mu.Lock()
+		r.memory.Admitted = true
+		if p := r.pod.Status.Phase; p != corev1.PodSucceeded && p != corev1.PodFailed {
+			a.admitted[r.uid] = r.pod
+		}
+		r.mu.Unlock()
 	}
 }
 

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -45,7 +44,7 @@ func (a *Agent) Do(ctx context.Context, r *record) lifecycle.Action {
 	a.note(r, v.pod, action)
 	v = r.view()
 	status := a.report(r, v, observed, stop)
-	if a.cfg.Probes != nil && !v.memory.CleanedUp {
+	if !v.memory.CleanedUp {
 		a.cfg.Probes.Sync(v.pod, status, stop != nil)
 	}
 	if action.Verb == lifecycle.Wait || action.Verb == lifecycle.Done {
@@ -151,7 +150,7 @@ func (a *Agent) report(r *record, v view, o lifecycle.Observed, stop *lifecycle.
 		a.release(r)
 	}
 	a.traceReady(r, &status)
-	if !v.orphan && v.memory.Admitted || v.memory.Rejected != nil || stop != nil && !v.orphan {
+	if !v.orphan && (v.memory.Admitted || v.memory.Rejected != nil || stop != nil) {
 		a.cfg.Reporter.Set(v.pod, status)
 	}
 	return status
@@ -209,6 +208,3 @@ func (a *Agent) unhold(r *record) {
 // interrupted tells that a step was ended because the pod needs another one, or
 // the kubelet ends: nothing has failed.
 func interrupted(ctx context.Context) bool { return ctx.Err() != nil }
-
-// joinFirst keeps the errors of several things done at once.
-func joinFirst(errs []error) error { return errors.Join(errs...) }

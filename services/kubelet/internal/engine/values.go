@@ -7,6 +7,37 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// Propagation says whether mounts made later cross between node and container.
+type Propagation string
+
+// The mount propagations.
+const (
+	PropagationPrivate         Propagation = ""
+	PropagationHostToContainer Propagation = "HostToContainer"
+	PropagationBidirectional   Propagation = "Bidirectional"
+)
+
+// Mount shows a path of the node in a container.
+type Mount struct {
+	HostPath, ContainerPath string
+	ReadOnly                bool
+	Propagation             Propagation
+}
+
+// Device is a device node of the host shown in a container.
+type Device struct {
+	HostPath, ContainerPath string
+	Permissions             string // of r, w, m
+}
+
+// Resources are a container's limits; zero means none.
+type Resources struct {
+	CPUShares, CPUQuota, CPUPeriod int64 // quota and period in microseconds
+	MemoryBytes                    int64
+	PidsLimit                      int64
+	OOMScoreAdj                    int
+}
+
 // SecurityContext is the effective security context of a container, the pod's
 // part merged into it. A sandbox heeds the identity, SELinux and Seccomp.
 type SecurityContext struct {

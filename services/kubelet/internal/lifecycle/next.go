@@ -42,7 +42,7 @@ type decision struct {
 func nextRun(pod *corev1.Pod, o *Observed) Action {
 	fresh, attempt, why := SandboxNeeded(pod, o.Runtime)
 	if fresh {
-		return nextSandbox(o, attempt, why)
+		return nextSandbox(pod, o, attempt, why)
 	}
 	if a, ok := mount(o); ok {
 		return a
@@ -69,10 +69,10 @@ func nextRun(pod *corev1.Pod, o *Observed) Action {
 }
 
 // nextSandbox clears what is left of an old sandbox and makes a new one.
-func nextSandbox(o *Observed, attempt int, why string) Action {
+func nextSandbox(pod *corev1.Pod, o *Observed, attempt int, why string) Action {
 	stop := Action{Verb: StopPod, Why: why}
 	for _, c := range o.running() {
-		stop.Victims = append(stop.Victims, Victim{ID: c.ID, Name: c.Name, Message: "Stopping container " + c.Name})
+		stop.Victims = append(stop.Victims, Victim{ID: c.ID, Name: c.Name, Message: "Stopping container " + c.Name, Grace: StopGrace(pod, 0)})
 	}
 	for _, s := range o.Runtime.Sandboxes {
 		if s.Ready {

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"coracle.local/services/scheduler/internal/cluster"
-	"coracle.local/services/scheduler/internal/filter"
 	"coracle.local/services/scheduler/internal/placement"
 	"coracle.local/services/scheduler/internal/queue"
 	"coracle.local/services/scheduler/internal/storage"
@@ -26,8 +25,8 @@ type attempt struct {
 	pod   *cluster.Pod
 	class *placement.Class
 	start time.Time
-	// refused are nodes that would do, were they not promised to other pods.
-	refused map[int]*filter.Verdict
+	// refused are nodes that are promised to other pods.
+	refused placement.Refusals
 }
 
 // decide finds a node for the pod, or finds out why there is none.
@@ -40,7 +39,7 @@ func (e *Engine) decide(entry *queue.Entry, now time.Time) {
 		return
 	}
 	e.attempts++
-	a := &attempt{entry: entry, pod: p, start: now, class: e.classes.Of(p), refused: map[int]*filter.Verdict{}}
+	a := &attempt{entry: entry, pod: p, start: now, class: e.classes.Of(p)}
 	if err := a.class.Err(); err != nil {
 		e.broken(a, err)
 		return
@@ -62,32 +61,15 @@ func (e *Engine) decide(entry *queue.Entry, now time.Time) {
 // choose prefers the node that was promised to the pod, and else takes the
 // best.
 func (e *Engine) choose(a *attempt) (placement.Choice, bool) {
-	accept := func(slot int) bool { return e.accept(a, slot) }
+	promised := e.promises.before(a.pod)
 	if name := e.promises.nodeOf(a.pod.UID()); name != "" {
-		if slot, ok := e.state.Slot(name); ok && a.class.Fits(slot) && accept(slot) {
+		if slot, ok := e.state.Slot(name); ok && a.class.Fits(slot) && a.class.RefusedFor(slot, promised) == nil {
 			return placement.Choice{Slot: slot, Node: name, Feasible: 1}, true
 		}
 	}
-	return a.class.Choose(accept)
-}
-
-// accept tells whether a pod may take a node in spite of the pods that were
-// promised room there. Those of lower priority have to give way.
-func (e *Engine) accept(a *attempt, slot int) bool {
-	promised := e.promises.on(e.state.Nodes[slot].Name(), a.pod)
-	if len(promised) == 0 {
-		return true
-	}
-	trial := a.class.Try(slot)
-	defer trial.Undo()
-	for _, p := range promised {
-		trial.Add(p)
-	}
-	if v := trial.Verdict(); v != nil {
-		a.refused[slot] = v
-		return false
-	}
-	return true
+	choice, refused, ok := a.class.ChooseUnpromised(promised)
+	a.refused = refused
+	return choice, ok
 }
 
 // place puts the pod on its node and has it bound.

@@ -114,11 +114,21 @@ func (e *Engine) Ask(ctx context.Context, f func()) error {
 	}
 }
 
+// Snapshot is the cluster at one moment, for readers elsewhere.
+type Snapshot struct {
+	View *cluster.View
+
+	promises promises
+}
+
+// Promised lists the pods whose promised room a pod has to respect.
+func (s *Snapshot) Promised(p *cluster.Pod) placement.Promised { return s.promises.before(p) }
+
 // Snapshot returns the cluster as of now.
-func (e *Engine) Snapshot(ctx context.Context) (*cluster.View, error) {
-	var v *cluster.View
-	err := e.Ask(ctx, func() { v = e.state.Snapshot() })
-	return v, err
+func (e *Engine) Snapshot(ctx context.Context) (*Snapshot, error) {
+	var s *Snapshot
+	err := e.Ask(ctx, func() { s = &Snapshot{View: e.state.Snapshot(), promises: e.promises.clone()} })
+	return s, err
 }
 
 // Lead lets the engine place pods, or stops it.

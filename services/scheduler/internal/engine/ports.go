@@ -32,9 +32,9 @@ type StatusChange struct {
 	Nominated *string
 }
 
-// Evictor asks pods to leave for another.
+// Evictor asks pods to leave a node for another pod.
 type Evictor interface {
-	Evict(victims []*corev1.Pod, preemptor *corev1.Pod, done func(error))
+	Evict(victims []*corev1.Pod, preemptor *corev1.Pod, node string, done func(error))
 }
 
 // VolumeBinder starts the binding or provisioning of a pod's volumes for a

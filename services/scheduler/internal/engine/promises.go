@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle.local/services/scheduler/internal/cluster"
+	"coracle.local/services/scheduler/internal/placement"
 )
 
 // promises are rooms on nodes that are kept for pods whose victims are leaving.
@@ -61,9 +63,20 @@ func (ps *promises) withdraw(uid types.UID) bool {
 	return true
 }
 
-// on lists the pods whose room on a node another pod has to respect.
-func (ps *promises) on(node string, p *cluster.Pod) []*cluster.Pod {
-	return ps.where(node, func(other *cluster.Pod) bool { return other.UID() != p.UID() && other.Priority >= p.Priority })
+// before lists, by node, the pods whose room there another pod has to respect.
+func (ps *promises) before(p *cluster.Pod) placement.Promised {
+	return func(node string) []*cluster.Pod {
+		return ps.where(node, func(other *cluster.Pod) bool { return other.UID() != p.UID() && other.Priority >= p.Priority })
+	}
+}
+
+// clone is for readers elsewhere.
+func (ps *promises) clone() promises {
+	c := promises{byNode: make(map[string]map[types.UID]*cluster.Pod, len(ps.byNode)), nodes: maps.Clone(ps.nodes)}
+	for node, pods := range ps.byNode {
+		c.byNode[node] = maps.Clone(pods)
+	}
+	return c
 }
 
 // below lists the pods with room on a node that have to give way to another.

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle.local/services/scheduler/internal/cluster"
+	"coracle.local/services/scheduler/internal/filter"
 	"coracle.local/services/scheduler/internal/placement"
 	"coracle.local/services/scheduler/internal/preemption"
 )
@@ -95,20 +96,17 @@ func truncate(message string) string {
 // empty one to take an earlier promise back, or nil to leave it.
 func (e *Engine) preempt(a *attempt, d *placement.Diagnosis, decision *Decision) *string {
 	e.cfg.Metrics.preemptions.Inc()
+	var verdict *filter.Verdict
 	if slot, ok := e.state.Slot(a.pod.Object.Status.NominatedNodeName); ok {
-		if why := preemption.Ineligible(a.pod, &e.state.View, a.class.VerdictAt(slot)); why != "" {
-			d.Preemption = "preemption: " + why
-			return nil
-		}
-	} else if why := preemption.Ineligible(a.pod, &e.state.View, nil); why != "" {
+		verdict = a.class.VerdictAt(slot)
+	}
+	if why := preemption.Ineligible(a.pod, &e.state.View, verdict); why != "" {
 		d.Preemption = "preemption: " + why
 		return nil
 	}
 	candidate, why := preemption.Find(preemption.Request{
 		Pod: a.pod, Class: a.class, View: &e.state.View, Slots: a.class.Preemptable(a.refused),
-		Budgets:   e.cfg.Budgets.Budgets(),
-		Nominated: func(slot int) []*cluster.Pod { return e.promises.on(e.state.Nodes[slot].Name(), a.pod) },
-		Offset:    e.attempts,
+		Budgets: e.cfg.Budgets.Budgets(), Promised: e.promises.before(a.pod), Offset: e.attempts,
 	})
 	if candidate == nil {
 		d.Preemption = "preemption: " + why
@@ -152,7 +150,7 @@ func (e *Engine) evict(p *cluster.Pod, c *preemption.Candidate) {
 	uid := p.UID()
 	e.evicting[uid] = false
 	start := e.cfg.Clock.Now()
-	e.cfg.Evictor.Evict(victims, p.Object, func(err error) {
+	e.cfg.Evictor.Evict(victims, p.Object, c.Node, func(err error) {
 		e.Do(func() { e.evicted(p, start, err) })
 	})
 }

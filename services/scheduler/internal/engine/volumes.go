@@ -56,7 +56,7 @@ func (e *Engine) checkVolumes(b *binding) {
 		e.bind(b)
 		return
 	}
-	if claim := givenUp(b, claims.Waiting); claim != nil && e.cfg.Clock.Since(b.sent) > 0 {
+	if claim := givenUp(b, claims.Waiting); claim != nil {
 		e.unbind(b, fmt.Errorf("running PreBind plugin %q: provisioning failed for PVC %q", "VolumeBinding", claim.Name))
 	}
 }

@@ -115,7 +115,7 @@ func set(s *corev1.PodStatus, c corev1.PodCondition) {
 }
 
 // Evict is engine.Evictor: the victims begin to terminate.
-func (h *Harness) Evict(victims []*corev1.Pod, _ *corev1.Pod, done func(error)) {
+func (h *Harness) Evict(victims []*corev1.Pod, _ *corev1.Pod, _ string, done func(error)) {
 	h.answer(func() {
 		for _, v := range victims {
 			have, ok := h.pods[key(v)]

@@ -29,6 +29,45 @@ type fieldOfGroups struct {
 // Err is why the pod cannot be understood.
 func (c *Class) Err() error { return c.err }
 
+// Promised lists the pods that count as being on a node though they are not:
+// room there was promised to them, and the pod in question has to respect that.
+type Promised func(node string) []*cluster.Pod
+
+// Refusals are nodes that would do, were they not promised to other pods, with
+// the verdicts for it.
+type Refusals map[int]*verdict
+
+// ChooseUnpromised is Choose with respect for promises.
+func (c *Class) ChooseUnpromised(promised Promised) (Choice, Refusals, bool) {
+	var refusals Refusals
+	choice, ok := c.Choose(func(slot int) bool {
+		v := c.RefusedFor(slot, promised)
+		if v != nil {
+			if refusals == nil {
+				refusals = Refusals{}
+			}
+			refusals[slot] = v
+		}
+		return v == nil
+	})
+	return choice, refusals, ok
+}
+
+// RefusedFor is the verdict about a node that would take the pod, with the pods
+// on it that were promised room there.
+func (c *Class) RefusedFor(slot int, promised Promised) *verdict {
+	pods := promised(c.view.Nodes[slot].Name())
+	if len(pods) == 0 {
+		return nil
+	}
+	trial := c.Try(slot)
+	defer trial.Undo()
+	for _, p := range pods {
+		trial.Add(p)
+	}
+	return trial.Verdict()
+}
+
 // Choose returns the best node for a pod of the class; false if there is none.
 // accept may refuse a node, and the next best is tried.
 func (c *Class) Choose(accept func(slot int) bool) (Choice, bool) {

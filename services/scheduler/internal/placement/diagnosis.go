@@ -55,8 +55,8 @@ func Histogram(reasons map[string]int) string {
 }
 
 // Diagnose sums up why the class has no node. It follows a Choose that found
-// none. refused are the nodes that accept refused, with the verdicts for it.
-func (c *Class) Diagnose(refused map[int]*filter.Verdict) *Diagnosis {
+// none.
+func (c *Class) Diagnose(refused Refusals) *Diagnosis {
 	d := &Diagnosis{Nodes: len(c.view.Nodes), Reasons: map[string]int{}}
 	if c.all != nil {
 		d.General = c.all
@@ -93,7 +93,7 @@ func (c *Class) Diagnose(refused map[int]*filter.Verdict) *Diagnosis {
 
 // Preemptable lists the slots of nodes that might take the pod if other pods
 // left. It follows a Choose that found none.
-func (c *Class) Preemptable(refused map[int]*filter.Verdict) []int {
+func (c *Class) Preemptable(refused Refusals) []int {
 	var slots []int
 	for i := range c.slots {
 		v := c.verdictOf(i)

@@ -35,9 +35,7 @@ type Request struct {
 	// Slots are the nodes that leaving pods might help.
 	Slots   []int
 	Budgets []*policyv1.PodDisruptionBudget
-	// Nominated returns the pods that were promised room on a node and count
-	// as being there.
-	Nominated func(slot int) []*cluster.Pod
+	Promised placement.Promised
 	// Offset is where the search begins, so that nodes take turns.
 	Offset int
 }
@@ -170,7 +168,7 @@ func (r *Request) on(slot int) (*Candidate, *filter.Verdict) {
 // fits judges the supposed node with the pods that were promised room there,
 // and without them, since they may never come.
 func (r *Request) fits(trial *placement.Trial, slot int) *filter.Verdict {
-	if promised := r.Nominated(slot); len(promised) > 0 {
+	if promised := r.Promised(r.View.Nodes[slot].Name()); len(promised) > 0 {
 		for _, p := range promised {
 			trial.Add(p)
 		}

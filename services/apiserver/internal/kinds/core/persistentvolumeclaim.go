@@ -121,6 +121,11 @@ type claimAllowances struct {
 	dataSource     bool
 }
 
+// ValidateNewClaimSpec checks the spec of a claim that is yet to be created.
+func ValidateNewClaimSpec(p *field.Path, spec *corev1.PersistentVolumeClaimSpec) field.ErrorList {
+	return validateClaimSpec(p, spec, claimAllowances{})
+}
+
 func validateClaimSpec(p *field.Path, spec *corev1.PersistentVolumeClaimSpec, allow claimAllowances) field.ErrorList {
 	var errs field.ErrorList
 	if len(spec.AccessModes) == 0 {
@@ -327,10 +332,11 @@ func claimWarnings(c, _ *corev1.PersistentVolumeClaim) []string {
 	if _, set := c.Annotations[betaStorageClass]; set {
 		warnings = append(warnings, fmt.Sprintf("%s: %s", metadataPath.Child("annotations").Key(betaStorageClass), storageClassDeprecated))
 	}
-	return append(warnings, claimSpecWarnings(specPath, &c.Spec)...)
+	return append(warnings, ClaimSpecWarnings(specPath, &c.Spec)...)
 }
 
-func claimSpecWarnings(p *field.Path, spec *corev1.PersistentVolumeClaimSpec) []string {
+// ClaimSpecWarnings are for a claim or a template of one.
+func ClaimSpecWarnings(p *field.Path, spec *corev1.PersistentVolumeClaimSpec) []string {
 	var warnings []string
 	for _, list := range []struct {
 		child string

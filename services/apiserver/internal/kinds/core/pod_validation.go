@@ -70,15 +70,21 @@ func validatePodCreate(pod *corev1.Pod) field.ErrorList {
 
 // ValidatePodTemplate checks the template of a workload.
 func ValidatePodTemplate(p *field.Path, template *corev1.PodTemplateSpec, allow Allowances) field.ErrorList {
-	errs := metavalidation.ValidateLabels(template.Labels, p.Child("labels"))
-	errs = append(errs, apivalidation.ValidateAnnotations(template.Annotations, p.Child("annotations"))...)
-	errs = append(errs, validatePodAnnotations(p.Child("annotations"), template.Annotations, &template.Spec, allow)...)
+	errs := ValidatePodTemplateMeta(p, template, allow)
 	errs = append(errs, validatePodSpec(p.Child("spec"), &template.Spec, nil, allow)...)
 	errs = append(errs, validateProfilesAgree(p.Child("spec"), &template.ObjectMeta, &template.Spec)...)
 	if len(template.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(p.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
 	}
 	return errs
+}
+
+// ValidatePodTemplateMeta is the part of ValidatePodTemplate that looks at the
+// metadata.
+func ValidatePodTemplateMeta(p *field.Path, template *corev1.PodTemplateSpec, allow Allowances) field.ErrorList {
+	errs := metavalidation.ValidateLabels(template.Labels, p.Child("labels"))
+	errs = append(errs, apivalidation.ValidateAnnotations(template.Annotations, p.Child("annotations"))...)
+	return append(errs, validatePodAnnotations(p.Child("annotations"), template.Annotations, &template.Spec, allow)...)
 }
 
 // validateTemplateMeta is for metadata that becomes another object's: all but

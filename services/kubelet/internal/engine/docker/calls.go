@@ -31,7 +31,8 @@ func named(err error, doing string) error {
 	switch {
 	case err == nil:
 		return nil
-	case cerrdefs.IsNotFound(err):
+	case cerrdefs.IsNotFound(err), strings.Contains(err.Error(), "No such container"):
+		// The engine answers 400 about a container that another is to join.
 		return fmt.Errorf("%s: %w: %w", doing, engine.ErrNotFound, err)
 	case cerrdefs.IsConflict(err) && strings.Contains(err.Error(), "is not running"):
 		return fmt.Errorf("%s: %w: %w", doing, engine.ErrNotRunning, err)
@@ -68,9 +69,9 @@ func (c calls) inspect(ctx context.Context, id string) (container.InspectRespons
 	return found, named(err, "inspect container "+id)
 }
 
-func (c calls) create(ctx context.Context, new creation) (string, []string, error) {
-	made, err := c.api.ContainerCreate(ctx, new.config, new.host, nil, nil, new.name)
-	return made.ID, made.Warnings, named(err, "create container "+new.name)
+func (c calls) create(ctx context.Context, asked creation) (string, []string, error) {
+	made, err := c.api.ContainerCreate(ctx, asked.config, asked.host, nil, nil, asked.name)
+	return made.ID, made.Warnings, named(err, "create container "+asked.name)
 }
 
 func (c calls) start(ctx context.Context, id string) error {

@@ -22,20 +22,20 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, spec en
 	if err != nil {
 		return "", err
 	}
-	new := containerCreation(spec, m, sandboxID)
-	if err := readSeccomp(new.host); err != nil {
+	asked := containerCreation(spec, m, sandboxID)
+	if err := readSeccomp(asked.host); err != nil {
 		return "", err
 	}
-	if new.host.Privileged || new.host.OomScoreAdj < 0 {
+	if asked.host.Privileged || asked.host.OomScoreAdj < 0 {
 		image, err := r.ensurePauseImage(ctx, m.arch)
 		if err != nil {
 			return "", err
 		}
-		if err := r.degrade(ctx, image, new); err != nil {
+		if err := r.degrade(ctx, image, asked); err != nil {
 			return "", err
 		}
 	}
-	return r.create(ctx, new)
+	return r.create(ctx, asked)
 }
 
 // readSeccomp replaces the paths of seccomp profiles by their content, which

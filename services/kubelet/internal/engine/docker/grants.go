@@ -2,7 +2,6 @@ package docker
 
 import (
 	"context"
-	"strings"
 	"sync"
 
 	"github.com/docker/docker/api/types/container"
@@ -28,63 +27,61 @@ const (
 
 // degrade takes out of a creation what the engine may not grant, and asks the
 // engine about what is not known yet. All others it leaves as they are.
-func (r *Runtime) degrade(ctx context.Context, pauseImage string, new creation) error {
-	if new.host.Privileged {
+func (r *Runtime) degrade(ctx context.Context, pauseImage string, asked creation) error {
+	if asked.host.Privileged {
 		granted, err := r.granted(ctx, pauseImage, &r.grants.privilege, "privileged containers",
 			"run without CAP_SYS_RESOURCE instead", &container.HostConfig{NetworkMode: "none", Privileged: true})
 		if err != nil {
 			return err
 		}
 		if !granted {
-			withoutPrivilege(new.host)
+			withoutPrivilege(asked.host)
 		}
 	}
-	if new.host.OomScoreAdj < 0 {
+	if asked.host.OomScoreAdj < 0 {
 		granted, err := r.granted(ctx, pauseImage, &r.grants.oomScore, "negative oom_score_adj",
 			"zero is used instead", &container.HostConfig{NetworkMode: "none", OomScoreAdj: sandboxOOMScore})
 		if err != nil {
 			return err
 		}
 		if !granted {
-			new.host.OomScoreAdj = 0
+			asked.host.OomScoreAdj = 0
 		}
 	}
 	return nil
 }
 
 // granted returns a remembered answer, or finds it by starting a container
-// that does nothing with just that one wish.
+// that does nothing, with just that one wish. Runtimes word a refusal in many
+// ways, so what counts is that the same without the wish starts.
 func (r *Runtime) granted(ctx context.Context, image string, known *answer, wish, instead string, host *container.HostConfig) (bool, error) {
 	r.grants.mu.Lock()
 	defer r.grants.mu.Unlock()
 	if *known != unknown {
 		return *known == yes, nil
 	}
+	refusal := r.try(ctx, image, host)
+	if refusal == nil {
+		*known = yes
+		return true, nil
+	}
+	if err := r.try(ctx, image, &container.HostConfig{NetworkMode: "none"}); err != nil {
+		return false, err // it is not the wish
+	}
+	*known = no
+	r.log.Warn("engine may not grant "+wish, zap.String("effect", instead), zap.Error(refusal))
+	return false, nil
+}
+
+func (r *Runtime) try(ctx context.Context, image string, host *container.HostConfig) error {
 	id, _, err := r.calls.create(ctx, creation{config: &container.Config{Image: image}, host: host})
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() {
 		if err := r.calls.remove(context.WithoutCancel(ctx), id); err != nil {
 			r.log.Warn("container left behind", zap.String("container", id), zap.Error(err))
 		}
 	}()
-	err = r.calls.start(ctx, id)
-	switch {
-	case err == nil:
-		*known = yes
-	case refused(err):
-		*known = no
-		r.log.Warn("engine may not grant "+wish, zap.String("effect", instead), zap.Error(err))
-	default:
-		return false, err
-	}
-	return *known == yes, nil
-}
-
-// refused recognizes the words of runc for what the kernel did not permit.
-func refused(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "oom_score_adj") || strings.Contains(text, "apply caps") ||
-		strings.Contains(text, "operation not permitted") || strings.Contains(text, "permission denied")
+	return r.calls.start(ctx, id)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 	"go.uber.org/zap"
@@ -157,9 +158,21 @@ func (r *Runtime) learn(info system.Info) machine {
 	return m
 }
 
-// Collect releases the addresses of sandboxes that the engine lost while no
-// kubelet looked, as after a reset of the engine. Once at start is enough.
-func (r *Runtime) Collect(ctx context.Context) error {
+// Prepare does once what the first pod would wait for, and releases the
+// addresses of sandboxes that the engine lost while no kubelet looked, as
+// after a reset of the engine. A kubelet calls it at its start, before any pod.
+func (r *Runtime) Prepare(ctx context.Context) error {
+	m, err := r.machine(ctx)
+	if err != nil {
+		return err
+	}
+	image, err := r.ensurePauseImage(ctx, m.arch)
+	if err != nil {
+		return err
+	}
+	if err := r.degrade(ctx, image, creation{host: &container.HostConfig{OomScoreAdj: sandboxOOMScore}}); err != nil {
+		return fmt.Errorf("find out what the engine may grant: %w", err)
+	}
 	found, err := r.calls.list(ctx, r.selector(labelType, typeSandbox))
 	if err != nil {
 		return fmt.Errorf("list sandboxes: %w", err)

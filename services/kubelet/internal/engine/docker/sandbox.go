@@ -69,14 +69,14 @@ func (r *Runtime) makeSandbox(ctx context.Context, spec engine.SandboxSpec) (str
 	if err != nil {
 		return "", err
 	}
-	new := sandboxCreation(spec, m, image, resolvConf)
-	if err := readSeccomp(new.host); err != nil {
+	asked := sandboxCreation(spec, m, image, resolvConf)
+	if err := readSeccomp(asked.host); err != nil {
 		return "", err
 	}
-	if err := r.degrade(ctx, image, new); err != nil {
+	if err := r.degrade(ctx, image, asked); err != nil {
 		return "", err
 	}
-	id, err := r.create(ctx, new)
+	id, err := r.create(ctx, asked)
 	if err != nil {
 		return "", err
 	}
@@ -202,10 +202,10 @@ func (r *Runtime) removeSandbox(ctx context.Context, id string) error {
 
 // create replaces a leftover of the same name that never ran: the engine's
 // own check of names is what keeps a thing from being made twice.
-func (r *Runtime) create(ctx context.Context, new creation) (string, error) {
-	id, warnings, err := r.calls.create(ctx, new)
+func (r *Runtime) create(ctx context.Context, asked creation) (string, error) {
+	id, warnings, err := r.calls.create(ctx, asked)
 	if err != nil && cerrdefs.IsConflict(err) {
-		old, inspectErr := r.calls.inspect(ctx, new.name)
+		old, inspectErr := r.calls.inspect(ctx, asked.name)
 		if inspectErr != nil && !errors.Is(inspectErr, engine.ErrNotFound) {
 			return "", errors.Join(err, inspectErr)
 		}
@@ -217,10 +217,10 @@ func (r *Runtime) create(ctx context.Context, new creation) (string, error) {
 				return "", err
 			}
 		}
-		id, warnings, err = r.calls.create(ctx, new)
+		id, warnings, err = r.calls.create(ctx, asked)
 	}
 	for _, warning := range warnings {
-		r.log.Debug("engine warns about a container", zap.String("container", new.name), zap.String("warning", warning))
+		r.log.Debug("engine warns about a container", zap.String("container", asked.name), zap.String("warning", warning))
 	}
 	return id, err
 }

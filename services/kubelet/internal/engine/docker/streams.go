@@ -19,11 +19,11 @@ import (
 	"coracle.local/services/kubelet/internal/engine"
 )
 
-// exitPolls and exitPause bound the wait for an exit code after the end of a
-// command's output; the engine records it a moment later.
+// execPolls and execPause bound the wait for what the engine records of a
+// command a moment after the command's output shows it.
 const (
-	exitPolls = 200
-	exitPause = 25 * time.Millisecond
+	execPolls = 200
+	execPause = 25 * time.Millisecond
 )
 
 // Exec runs a command in a container.
@@ -57,31 +57,33 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec engine.ExecSpec, str
 }
 
 func (r *Runtime) exitCode(ctx context.Context, exec string) (int, error) {
-	for range exitPolls {
+	state, err := r.awaitExec(ctx, exec, func(s container.ExecInspect) bool { return !s.Running })
+	return state.ExitCode, err
+}
+
+// awaitExec asks for an exec's state until it is as wanted.
+func (r *Runtime) awaitExec(ctx context.Context, exec string, wanted func(container.ExecInspect) bool) (container.ExecInspect, error) {
+	for range execPolls {
 		state, err := r.calls.execInspect(ctx, exec)
-		if err != nil {
-			return 0, err
-		}
-		if !state.Running {
-			return state.ExitCode, nil
+		if err != nil || wanted(state) {
+			return state, err
 		}
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-r.cfg.Clock.After(exitPause):
+			return container.ExecInspect{}, ctx.Err()
+		case <-r.cfg.Clock.After(execPause):
 		}
 	}
-	return 0, errors.New("command closed its output and did not end")
+	return container.ExecInspect{}, errors.New("command closed its output and does not end")
 }
 
 // killExec ends a command that nobody waits for any more. The engine has no
 // call for it; the process is visible where kubelet and engine share a PID
 // namespace, and is killed only if it is certain to be in that container.
 func (r *Runtime) killExec(ctx context.Context, id, exec string) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	state, err := r.calls.execInspect(ctx, exec)
-	if err != nil || !state.Running || state.Pid <= 1 {
+	// The engine may show a command's output before its process.
+	state, err := r.awaitExec(ctx, exec, func(s container.ExecInspect) bool { return !s.Running || s.Pid > 1 })
+	if err != nil || !state.Running {
 		return
 	}
 	cgroups, err := os.ReadFile("/proc/" + strconv.Itoa(state.Pid) + "/cgroup")

@@ -27,7 +27,7 @@ const patience = 2 * time.Minute
 
 // Run tests what every runtime promises. The function returns a runtime to be
 // used by one test, empty or not; the suite removes what it has made.
-func Run(t *testing.T, make func(*testing.T) engine.Runtime) {
+func Run(t *testing.T, open func(*testing.T) engine.Runtime) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *harness)
@@ -46,23 +46,23 @@ func Run(t *testing.T, make func(*testing.T) engine.Runtime) {
 		{"absent things", testAbsent},
 		{"events", testEvents},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, newHarness(t, make)) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, newHarness(t, open)) })
 	}
 }
 
 // harness is a runtime with the bookkeeping of one test.
 type harness struct {
 	engine.Runtime
-	t   *testing.T
-	ctx context.Context
-	new func(*testing.T) engine.Runtime
+	t      *testing.T
+	ctx    context.Context
+	reopen func(*testing.T) engine.Runtime
 }
 
-func newHarness(t *testing.T, make func(*testing.T) engine.Runtime) *harness {
+func newHarness(t *testing.T, open func(*testing.T) engine.Runtime) *harness {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	return &harness{Runtime: make(t), t: t, ctx: ctx, new: make}
+	return &harness{Runtime: open(t), t: t, ctx: ctx, reopen: open}
 }
 
 func (h *harness) check(err error) {

@@ -15,7 +15,7 @@ import (
 
 // RunProcesses tests what a runtime promises whose containers run Guest for
 // real. shared makes a folder that kubelet and engine see at one path.
-func RunProcesses(t *testing.T, make func(*testing.T) engine.Runtime, shared func(*testing.T) string) {
+func RunProcesses(t *testing.T, open func(*testing.T) engine.Runtime, shared func(*testing.T) string) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *harness)
@@ -37,9 +37,9 @@ func RunProcesses(t *testing.T, make func(*testing.T) engine.Runtime, shared fun
 		{"port forward", testPortForward},
 		{"stats", testStats},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, newHarness(t, make)) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, newHarness(t, open)) })
 	}
-	t.Run("files", func(t *testing.T) { testFiles(t, newHarness(t, make), shared(t)) })
+	t.Run("files", func(t *testing.T) { testFiles(t, newHarness(t, open), shared(t)) })
 }
 
 // output runs a container to its end and returns its code and standard output.
@@ -223,7 +223,7 @@ func testAdoption(t *testing.T, h *harness) {
 	before, err := h.Pod(h.ctx, pod.PodUID)
 	h.check(err)
 
-	h.Runtime = h.new(t)
+	h.Runtime = h.reopen(t)
 	after, err := h.Pod(h.ctx, pod.PodUID)
 	h.check(err)
 	if !reflect.DeepEqual(before, after) {

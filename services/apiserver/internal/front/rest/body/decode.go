@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -70,6 +71,16 @@ func Decode(data []byte, e negotiate.Encoding, want Expected, into runtime.Objec
 	return Warnings(d.wrong), nil
 }
 
+// Object decodes JSON that was made on the server, such as a patched object.
+// Errors are not worded for a client yet; wrong are the unknown and duplicate
+// fields, if they are looked for.
+func Object(data []byte, want Expected, into runtime.Object, look bool) (wrong []error, err error) {
+	d := decoding{want: want, into: into, strict: look}
+	err = d.text(data, negotiate.JSON)
+	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	return d.wrong, err
+}
+
 // decoding is one body on its way.
 type decoding struct {
 	want   Expected
@@ -118,7 +129,8 @@ func (d *decoding) text(data []byte, e negotiate.Encoding) error {
 
 // renamed gives an error about the probing struct upstream's name for it.
 func renamed(err error) error {
-	if wrong, ok := err.(*json.UnmarshalTypeError); ok && wrong.Field == "" {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && wrong.Field == "" {
 		return fmt.Errorf("json: cannot unmarshal %s into Go value of type %s", wrong.Value, wrong.Type)
 	}
 	return err

@@ -16,9 +16,7 @@ import (
 func DeleteOptions(data []byte, e negotiate.Encoding) (*metav1.DeleteOptions, error) {
 	o := &metav1.DeleteOptions{}
 	d := decoding{want: Expected{Kind: metav1.SchemeGroupVersion.WithKind("DeleteOptions")}, into: o}
-	for _, gv := range kinds.GroupVersions() {
-		d.want.Also = append(d.want.Also, gv)
-	}
+	d.want.Also = kinds.GroupVersions()
 	var err error
 	if e == negotiate.Protobuf {
 		err = d.protobuf(data)

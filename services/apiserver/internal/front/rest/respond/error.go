@@ -41,7 +41,7 @@ func (p *Responder) Status(w http.ResponseWriter, r *http.Request, status *metav
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return http.StatusInternalServerError
 		}
-		p.content(w, r, negotiate.JSON.MediaType(), code, content)
+		p.Content(w, r, negotiate.JSON.MediaType(), code, content)
 	}
 	return code
 }

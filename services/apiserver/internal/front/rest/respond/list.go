@@ -33,7 +33,7 @@ func List[T Encoded](p *Responder, w http.ResponseWriter, r *http.Request, o neg
 	if err != nil {
 		return err
 	}
-	p.content(w, r, o.Encoding.MediaType(), http.StatusOK, content)
+	p.Content(w, r, o.Encoding.MediaType(), http.StatusOK, content)
 	return nil
 }
 

@@ -44,7 +44,7 @@ func (p *Responder) Object(w http.ResponseWriter, r *http.Request, o negotiate.O
 	if err != nil {
 		return err
 	}
-	p.content(w, r, o.Encoding.MediaType(), code, content)
+	p.Content(w, r, o.Encoding.MediaType(), code, content)
 	return nil
 }
 
@@ -62,7 +62,7 @@ func (p *Responder) Item(w http.ResponseWriter, r *http.Request, o negotiate.Out
 			return err
 		}
 	}
-	p.content(w, r, o.Encoding.MediaType(), code, content)
+	p.Content(w, r, o.Encoding.MediaType(), code, content)
 	return nil
 }
 
@@ -131,8 +131,8 @@ func EnvelopeHead(b []byte, kind schema.GroupVersionKind, size int) []byte {
 // empty content type, which upstream always writes.
 const EnvelopeTail = "\x1a\x00\x22\x00"
 
-// content sends a whole answer.
-func (p *Responder) content(w http.ResponseWriter, r *http.Request, mediaType string, code int, content []byte) {
+// Content sends a whole answer.
+func (p *Responder) Content(w http.ResponseWriter, r *http.Request, mediaType string, code int, content []byte) {
 	w.Header().Set("Content-Type", mediaType)
 	if len(content) > chunk && takesGzip(r) {
 		p.zipped(w, code, content)

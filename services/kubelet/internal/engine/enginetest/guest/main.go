@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,9 @@ func main() {
 	case "stubborn": // until SIGKILL
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ready")
-		select {}
+		for {
+			time.Sleep(time.Hour)
+		}
 	case "exit":
 		code, err := strconv.Atoi(args[0])
 		check(err)
@@ -68,12 +71,17 @@ func main() {
 		dir, err := os.Getwd()
 		check(err)
 		fmt.Println(os.Getuid(), os.Getgid(), groups, host, dir)
+	case "uname":
+		check(unix.Uname(&unix.Utsname{}))
 	case "env":
 		fmt.Println(os.Getenv(args[0]))
 	case "processes":
 		entries, err := os.ReadDir("/proc")
 		check(err)
 		for _, e := range entries {
+			if _, err := strconv.Atoi(e.Name()); err != nil {
+				continue
+			}
 			if name, err := os.Readlink("/proc/" + e.Name() + "/exe"); err == nil {
 				fmt.Println(e.Name(), name)
 			}
