@@ -22,7 +22,7 @@ kubernetes=v1.37.2
 stamp="-X k8s.io/component-base/version.gitVersion=$kubernetes -X k8s.io/component-base/version.gitMajor=1 \
 -X k8s.io/component-base/version.gitMinor=37 -X k8s.io/component-base/version.gitTreeState=clean \
 -X k8s.io/client-go/pkg/version.gitVersion=$kubernetes"
-CGO_ENABLED=0 GOWORK=off
+CGO_ENABLED=0 GOWORK=${GOWORK:-off}
 export CGO_ENABLED GOWORK
 
 # gobuild FOLDER PACKAGE [FLAGS...]: each module builds alone, by its own go.sum.

@@ -78,11 +78,18 @@ func (c Client[T]) Get(ctx context.Context, namespace, name string) (T, error) {
 
 // List reads all matching objects and the resource version of the collection.
 func (c Client[T]) List(ctx context.Context, o ListOptions) ([]T, string, error) {
+	items, revision, _, err := c.Page(ctx, o)
+	return items, revision, err
+}
+
+// Page is List with a limit: cont, given as Continue, asks for the next page; it
+// is empty on the last one.
+func (c Client[T]) Page(ctx context.Context, o ListOptions) (items []T, revision, cont string, err error) {
 	l := &wire.List[T]{New: c.empty}
 	if err := c.conn.cc.Invoke(ctx, c.method("List"), o.request(), l); err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
-	return l.Items, l.ResourceVersion, nil
+	return l.Items, l.ResourceVersion, l.Continue, nil
 }
 
 // Create stores a new object and returns it as stored.

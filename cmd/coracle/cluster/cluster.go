@@ -26,6 +26,10 @@ type Cluster struct {
 	Kubeconfig string
 	// REST is the API server's URL, GRPC its host and port.
 	REST, GRPC string
+	// Etcd is the endpoint of the embedded etcd, for programs on this machine.
+	Etcd string
+	// Keys is the folder of keys and certificates, with kubeadm's names.
+	Keys string
 	// Scheduler, ControllerManager are where these answer gRPC.
 	Scheduler, ControllerManager string
 
@@ -62,7 +66,8 @@ func Run(ctx context.Context, cfg Config) error {
 func (c *Cluster) prepare() error {
 	var err error
 	hosts := []string{c.cfg.Address.String()}
-	if c.keys, err = pki.OpenCluster(filepath.Join(c.dir, "pki"), pki.Options{Hosts: hosts}); err != nil {
+	c.Keys = filepath.Join(c.dir, "pki")
+	if c.keys, err = pki.OpenCluster(c.Keys, pki.Options{Hosts: hosts}); err != nil {
 		return fmt.Errorf("keys of the cluster: %w", err)
 	}
 	for name, port := range map[string]int{"rest": c.cfg.SecurePort, "grpc": c.cfg.GRPCPort} {
@@ -123,6 +128,7 @@ func (c *Cluster) run(ctx context.Context) error {
 		return err
 	}
 	defer etcd.Close()
+	c.Etcd = etcd.Endpoint
 	ready := make(chan struct{})
 	return serve.All(ctx,
 		func(ctx context.Context) error {
@@ -151,7 +157,8 @@ func (c *Cluster) apiserver(etcd *store.Store, ready func()) apiserver.Config {
 			ExtraHeaderPrefixes: []string{"X-Remote-Extra-"},
 		},
 		SigningKey: c.keys.ServiceAccountKey, KubeletClient: c.keys.KubeletClient.TLS(), KubeletCA: c.keys.CA.Pool(),
-		OnReady: ready,
+		EnableAdmission: []string{"NodeRestriction"},
+		OnReady:         ready,
 	}
 }
 

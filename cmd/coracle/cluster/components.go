@@ -9,7 +9,9 @@ type DockerNode struct {
 }
 
 func (c *Cluster) runComponents(ctx context.Context) error {
-	if c.cfg.OnReady != nil { c.cfg.OnReady(c) }
+	if c.cfg.OnReady != nil {
+		c.cfg.OnReady(c)
+	}
 	<-ctx.Done()
 	return nil
 }

@@ -40,6 +40,8 @@ type Config struct {
 type Store struct {
 	// Client calls the etcd in memory.
 	Client *clientv3.Client
+	// Endpoint is the socket at which other programs reach the etcd.
+	Endpoint string
 
 	etcd    *embed.Etcd
 	sockets string
@@ -61,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		_ = os.RemoveAll(sockets)
 		return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
 	}
-	s := &Store{etcd: e, sockets: sockets}
+	s := &Store{etcd: e, sockets: sockets, Endpoint: e.Config().ListenClientUrls[0].String()}
 	select {
 	case <-e.Server.ReadyNotify():
 		s.Client = v3client.New(e.Server)

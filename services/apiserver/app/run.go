@@ -81,14 +81,7 @@ func (s *server) assemble(tracer *trace.Tracer) error {
 		Tracer: tracer, Log: s.cfg.Log.Named("registry"),
 	})
 	var err error
-	s.identity, err = newIdentity(&s.cfg, s.cache, func(ctx context.Context, k *kinds.Kind, namespace, name string) (kinds.Object, error) {
-		i, err := s.registry.Get(ctx, k, namespace, name, registry.GetOptions{})
-		if err != nil {
-			return nil, err
-		}
-		return i.Object(), nil
-	})
-	if err != nil {
+	if s.identity, err = newIdentity(&s.cfg, s.cache, s.live); err != nil {
 		return err
 	}
 	return s.admit(chain)

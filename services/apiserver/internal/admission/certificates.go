@@ -40,7 +40,9 @@ func signingRequest(a *Attributes, o kinds.Object) (*certificatesv1.CertificateS
 
 // certificateApproval asks who approves a request for the right to approve
 // for its signer.
-type certificateApproval struct{ authorizer authorizer.UnconditionalAuthorizer }
+type certificateApproval struct {
+	authorizer authorizer.UnconditionalAuthorizer
+}
 
 func (p *certificateApproval) Validate(ctx context.Context, a *Attributes) error {
 	if !a.on(certificatesv1.GroupName, "certificatesigningrequests") || a.Operation != Update || a.Subresource != "approval" {
@@ -59,7 +61,9 @@ func (p *certificateApproval) Validate(ctx context.Context, a *Attributes) error
 
 // certificateSigning asks who writes a certificate for the right to sign as
 // the signer.
-type certificateSigning struct{ authorizer authorizer.UnconditionalAuthorizer }
+type certificateSigning struct {
+	authorizer authorizer.UnconditionalAuthorizer
+}
 
 func (p *certificateSigning) Validate(ctx context.Context, a *Attributes) error {
 	if !a.on(certificatesv1.GroupName, "certificatesigningrequests") || a.Operation != Update || a.Subresource != "status" {
@@ -109,7 +113,9 @@ func (subjectRestriction) Validate(_ context.Context, a *Attributes) error {
 
 // trustBundleAttest asks who publishes a signer's trust bundle for the right
 // to attest for it.
-type trustBundleAttest struct{ authorizer authorizer.UnconditionalAuthorizer }
+type trustBundleAttest struct {
+	authorizer authorizer.UnconditionalAuthorizer
+}
 
 func (p *trustBundleAttest) Validate(ctx context.Context, a *Attributes) error {
 	bundle, ok := a.Object.(*certificatesv1.ClusterTrustBundle)

@@ -53,7 +53,7 @@ type collection struct {
 func newCollection(k *kinds.Kind, fieldsOf func(kinds.Object) fields.Set) *collection {
 	return &collection{
 		kind: k, prefix: prefixOf(k), fields: fieldsOf,
-		items:    btree.NewG(32, func(a, b *Item) bool { return a.key() < b.key() }),
+		items:    btree.NewG(32, func(a, b *Item) bool { return a.key < b.key }),
 		watchers: newWatchers(),
 	}
 }
@@ -61,7 +61,7 @@ func newCollection(k *kinds.Kind, fieldsOf func(kinds.Object) fields.Set) *colle
 func (c *collection) get(namespace, name string) *Item {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	i, _ := c.items.Get(&Item{Namespace: namespace, Name: name})
+	i, _ := c.items.Get(place(Key(namespace, name)))
 	return i
 }
 
@@ -77,18 +77,17 @@ func (c *collection) list(s Selector, from string, revision func() int64, visit 
 
 func (c *collection) scan(s Selector, from string, visit func(*Item) bool) {
 	if name, ok := s.exact("metadata.name"); ok && (s.Namespace != "" || !c.kind.Namespaced) {
-		if i, ok := c.items.Get(&Item{Namespace: s.Namespace, Name: name}); ok && i.key() >= from && s.Matches(i) {
+		if i, ok := c.items.Get(place(Key(s.Namespace, name))); ok && i.key >= from && s.Matches(i) {
 			visit(i)
 		}
 		return
 	}
-	start := &Item{Name: from}
 	if s.Namespace != "" && from == "" {
-		start = &Item{Namespace: s.Namespace}
+		from = s.Namespace + "/"
 	}
-	c.items.AscendGreaterOrEqual(start, func(i *Item) bool {
+	c.items.AscendGreaterOrEqual(place(from), func(i *Item) bool {
 		if s.Namespace != "" && i.Namespace != s.Namespace {
-			return i.key() < s.Namespace+"/"
+			return i.key < s.Namespace+"/"
 		}
 		return !s.Matches(i) || visit(i)
 	})
@@ -100,8 +99,7 @@ func (c *collection) apply(item *Item, key string, deleted bool, revision int64,
 	defer c.mu.Unlock()
 	e := &event{revision: revision, at: now}
 	if deleted {
-		namespace, name := split(c.kind, key)
-		previous, ok := c.items.Delete(&Item{Namespace: namespace, Name: name})
+		previous, ok := c.items.Delete(place(key))
 		if !ok {
 			return
 		}

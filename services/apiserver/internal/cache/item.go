@@ -23,6 +23,7 @@ type Item struct {
 	// version.
 	Revision int64
 
+	key    string // the place in its collection: upstream's order of etcd keys
 	frame  []byte
 	fields func(kinds.Object) fields.Set
 
@@ -45,7 +46,7 @@ func NewItem(k *kinds.Kind, namespace, name string, message []byte, revision int
 	frame := make([]byte, 0, len(message)+size+2)
 	frame = append(frame, message...)
 	return &Item{
-		Kind: k, Namespace: namespace, Name: name, Revision: revision,
+		Kind: k, Namespace: namespace, Name: name, Revision: revision, key: Key(namespace, name),
 		frame: wire.AppendResourceVersion(frame, version), fields: fieldsOf,
 	}
 }
@@ -137,9 +138,6 @@ func (i *Item) As(k *kinds.Kind, convert func(kinds.Object) (kinds.Object, error
 	return out, nil
 }
 
-// key is the item's place in its collection: upstream's order of etcd keys.
-func (i *Item) key() string { return Key(i.Namespace, i.Name) }
-
 // Key is an object's key in its collection.
 func Key(namespace, name string) string {
 	if namespace == "" {
@@ -147,3 +145,6 @@ func Key(namespace, name string) string {
 	}
 	return namespace + "/" + name
 }
+
+// place is an item that is only looked for.
+func place(key string) *Item { return &Item{key: key} }

@@ -26,14 +26,15 @@ type UpdateOptions struct {
 	WriteOptions
 	// UID refuses another object of the same name with Conflict.
 	UID types.UID
-	// Forced lets a PATCH go on without a resource version where the kind asks
+	// Unconditional lets a PATCH go on without a resource version where the kind asks
 	// for one in a PUT.
 	Unconditional bool
 }
 
 // Change makes the new version of an object from the present one, which it may
-// modify. It is called again after a conflict, with the newer version, unless
-// what it returned had a resource version.
+// modify. It is called again with the newer version when another write came
+// first: what it returns then must carry the version that the client named, if
+// it named one.
 type Change func(current kinds.Object) (kinds.Object, error)
 
 // errRetry says that another write came first.
@@ -92,7 +93,6 @@ func (r *Registry) update(ctx context.Context, w *write, s *strategy.Erased, cur
 	if err := r.checkVersion(w, s, obj, old, revision, o); err != nil {
 		return nil, err
 	}
-	conditional := obj.GetResourceVersion() != ""
 	if err := ensureNamespace(w.kind, w.namespace, obj); err != nil {
 		return nil, err
 	}
@@ -106,9 +106,6 @@ func (r *Registry) update(ctx context.Context, w *write, s *strategy.Erased, cur
 	obj, err = r.checkAndPut(ctx, w, s, obj, old, revision)
 	if err != nil || w.options.DryRun {
 		release()
-	}
-	if errors.Is(err, errRetry) && conditional {
-		return nil, conflict(w, modified)
 	}
 	return obj, err
 }

@@ -30,6 +30,7 @@ func (k Kind[T]) Erase() *Erased {
 		Fields:                   oneTo[T, fields.Set](k.Fields),
 		Warnings:                 twoTo[T, []string](k.Warnings),
 		GracefulDelete:           eraseGraceful(k.GracefulDelete),
+		OrphansByDefault:         k.OrphansByDefault,
 		Columns:                  k.Columns,
 		Cells:                    oneTo[T, []any](k.Cells),
 		RowConditions:            oneTo[T, []metav1.TableRowCondition](k.RowConditions),

@@ -59,6 +59,10 @@ type Kind[T kinds.Object] struct {
 	// object stays, marked, for seconds. Nil means it goes at once.
 	GracefulDelete func(obj T, opts *metav1.DeleteOptions) (seconds int64, graceful bool)
 
+	// OrphansByDefault keeps what the object owns when a deletion says nothing
+	// about it, as the kinds did that are older than garbage collection.
+	OrphansByDefault bool
+
 	// Columns head the kind's table, Cells fill a row of it, and
 	// RowConditions annotate the row. Nil Columns mean DefaultColumns.
 	Columns       []metav1.TableColumnDefinition

@@ -87,7 +87,7 @@ func compute(s state, now time.Time) plan.Plan {
 	if reflect.DeepEqual(s.Self.Spec.Selector, &metav1.LabelSelector{}) {
 		return selectingAll(s.Self)
 	}
-	if claims := s.Claim(selector(s.Self)); len(claims) > 0 {
+	if claims := s.Claim(); len(claims) > 0 {
 		return plan.Plan{Do: claims}
 	}
 	r := newRollout(s, now)

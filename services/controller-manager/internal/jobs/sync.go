@@ -47,7 +47,7 @@ func compute(f family, now time.Time) plan.Plan {
 	if managedElsewhere(j) {
 		return plan.Plan{}
 	}
-	if claims := f.Claim(selector(j), batchv1.JobTrackingFinalizer); len(claims) > 0 {
+	if claims := f.Claim(batchv1.JobTrackingFinalizer); len(claims) > 0 {
 		return plan.Plan{Do: claims}
 	}
 	if Finished(j) {

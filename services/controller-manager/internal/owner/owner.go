@@ -19,14 +19,20 @@ import (
 // Of is a kind of controller C and the kind T it owns.
 type Of[C, T kinds.Object] struct {
 	Controllers, Children cluster.Cache
-	// Selector says what a controller may adopt. It is nil for kinds that
-	// adopt nothing.
-	Selector func(C) labels.Selector
+	// Match returns what a controller may adopt, and keeps. It is nil for
+	// kinds that adopt nothing.
+	Match func(C) func(T) bool
 }
 
-// New asks an API for the caches.
+// New asks an API for the caches. The selector may be nil.
 func New[C, T kinds.Object](api cluster.API, selector func(C) labels.Selector) Of[C, T] {
-	o := Of[C, T]{Controllers: cluster.Of[C](api), Children: cluster.Of[T](api), Selector: selector}
+	o := Of[C, T]{Controllers: cluster.Of[C](api), Children: cluster.Of[T](api)}
+	if selector != nil {
+		o.Match = func(c C) func(T) bool {
+			s := selector(c)
+			return func(t T) bool { return s.Matches(labels.Set(t.GetLabels())) }
+		}
+	}
 	o.Children.Index(cluster.ByController, cluster.ControllerIndex)
 	return o
 }
@@ -38,6 +44,8 @@ type Family[C, T kinds.Object] struct {
 	Owned []T
 	// Orphans is what Self would adopt.
 	Orphans []T
+	// Match says what Self should own; nil is whatever it owns.
+	Match func(T) bool
 }
 
 // Observe reads a family; false if there is no such controller.
@@ -47,10 +55,13 @@ func (o Of[C, T]) Observe(k loop.Key) (Family[C, T], bool) {
 		return Family[C, T]{}, false
 	}
 	f := Family[C, T]{Self: self, Owned: cluster.By[T](o.Children, cluster.ByController, string(self.GetUID()))}
-	if o.Selector != nil && self.GetDeletionTimestamp() == nil {
-		s := o.Selector(self)
+	if o.Match == nil {
+		return f, true
+	}
+	f.Match = o.Match(self)
+	if self.GetDeletionTimestamp() == nil {
 		f.Orphans = cluster.By(o.Children, cluster.ByController, cluster.Orphans(k.Namespace), func(t T) bool {
-			return t.GetDeletionTimestamp() == nil && s.Matches(labels.Set(t.GetLabels()))
+			return t.GetDeletionTimestamp() == nil && f.Match(t)
 		})
 	}
 	return f, true
@@ -85,11 +96,12 @@ func (o Of[C, T]) Parents(before, after kinds.Object) []loop.Key {
 	if had {
 		out = append(out, old)
 	}
-	if o.Selector == nil || after == nil || metav1.GetControllerOfNoCopy(after) != nil {
+	child, ok := after.(T)
+	if o.Match == nil || !ok || metav1.GetControllerOfNoCopy(child) != nil {
 		return out
 	}
-	for _, c := range cluster.List[C](o.Controllers, after.GetNamespace()) {
-		if o.Selector(c).Matches(labels.Set(after.GetLabels())) {
+	for _, c := range cluster.List[C](o.Controllers, child.GetNamespace()) {
+		if o.Match(c)(child) {
 			out = append(out, loop.Key{Namespace: c.GetNamespace(), Name: c.GetName()})
 		}
 	}
@@ -112,12 +124,11 @@ func (o Of[C, T]) parent(child kinds.Object) (loop.Key, bool) {
 	return loop.Key{Namespace: child.GetNamespace(), Name: r.Name}, true
 }
 
-// Claim is what must change for the owner references to say what the selector
-// says: orphans adopted, children that no longer match released. While
+// Claim is what must change for the owner references to say what Match says: orphans adopted, children that no longer match released. While
 // anything must, the rest should wait: the caches will show it done.
 // finalizers are set and taken together with the ownership.
-func (f Family[C, T]) Claim(s labels.Selector, finalizers ...string) []plan.Action {
-	if f.Self.GetDeletionTimestamp() != nil {
+func (f Family[C, T]) Claim(finalizers ...string) []plan.Action {
+	if f.Self.GetDeletionTimestamp() != nil || f.Match == nil {
 		return nil
 	}
 	var out []plan.Action
@@ -130,7 +141,7 @@ func (f Family[C, T]) Claim(s labels.Selector, finalizers ...string) []plan.Acti
 		out = append(out, patch(t, meta{UID: t.GetUID(), OwnerReferences: []any{ref}, Finalizers: finalizers}))
 	}
 	for _, t := range f.Owned {
-		if !s.Matches(labels.Set(t.GetLabels())) {
+		if !f.Match(t) {
 			out = append(out, Release(t, f.Self.GetUID(), finalizers...))
 		}
 	}

@@ -59,7 +59,9 @@ func (a Create) Run(ctx context.Context, env *Env) Result {
 		// Nothing can be created there any more, and nothing needs to be.
 		return Result{Skipped: true}
 	}
-	a.Say.failed(env, err)
+	if !apierrors.IsAlreadyExists(err) { // which is often our own, and a cache behind
+		a.Say.failed(env, err)
+	}
 	return Result{Err: fmt.Errorf("create %s: %w", name(a.Object), err)}
 }
 

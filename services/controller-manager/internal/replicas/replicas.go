@@ -75,11 +75,10 @@ func newLoop[C kinds.Object](d loop.Deps, name, component string, f form[C], rel
 }
 
 func (f form[C]) compute(s state[C], now time.Time) plan.Plan {
-	selector := f.selector(s.Self)
-	if claims := s.Claim(selector); len(claims) > 0 {
+	if claims := s.Claim(); len(claims) > 0 {
 		return plan.Plan{Do: claims}
 	}
-	matching := pods.Filter(s.Owned, func(p *corev1.Pod) bool { return selector.Matches(labels.Set(p.Labels)) })
+	matching := pods.Filter(s.Owned, s.Match)
 	active := pods.Filter(matching, pods.Active)
 	var p plan.Plan
 	if s.Self.GetDeletionTimestamp() == nil {

@@ -157,12 +157,12 @@ func (n *Network) attached(s Sandbox) (*libcni.NetworkConfigList, *libcni.Runtim
 	if err != nil {
 		return nil, nil, fmt.Errorf("read attachment of sandbox %s: %w", s.ID, err)
 	}
-	for _, record := range records {
-		list, err := libcni.NetworkConfFromBytes(record.Config)
+	if len(records) > 0 { // never more: a sandbox is attached to one network
+		list, err := libcni.NetworkConfFromBytes(records[0].Config)
 		if err != nil {
 			return nil, nil, fmt.Errorf("read attachment of sandbox %s: %w", s.ID, err)
 		}
-		rt.Args, rt.CapabilityArgs = record.CniArgs, record.CapabilityArgs
+		rt.Args, rt.CapabilityArgs = records[0].CniArgs, records[0].CapabilityArgs
 		return list, rt, nil
 	}
 	list, _, err := n.current()

@@ -126,33 +126,22 @@ func (n *Network) configure(cidrs []netip.Prefix) error {
 	return nil
 }
 
-// readForeign returns the first usable configuration of a folder, nil when it
-// has none. Like other runtimes it takes lists and single plugins.
+// readForeign returns the first configuration of a folder, nil when it has
+// none. It reads lists, the one form that the specification still has.
 func readForeign(dir string) (*libcni.NetworkConfigList, error) {
-	files, err := libcni.ConfFiles(dir, []string{".conf", ".conflist", ".json"})
+	files, err := libcni.ConfFiles(dir, []string{".conflist"})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", dir, err)
 	}
-	slices.Sort(files)
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		if filepath.Ext(file) == ".conflist" {
-			list, err := libcni.NetworkConfFromBytes(data)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", file, err)
-			}
-			return list, nil
-		}
-		single, err := libcni.ConfFromBytes(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		return libcni.ConfListFromConf(single)
+	if len(files) == 0 {
+		return nil, nil
 	}
-	return nil, nil
+	slices.Sort(files)
+	list, err := libcni.NetworkConfFromFile(files[0])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", files[0], err)
+	}
+	return list, nil
 }
 
 func findPlugin(name string, dirs []string) (string, error) { return invoke.FindInPath(name, dirs) }

@@ -272,9 +272,9 @@ func TestForeignConfigurationWins(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("20-single.conf", `{"cniVersion":"0.4.0","name":"single","type":"ptp"}`)
-	if list, foreign, err := n.current(); err != nil || !foreign || list.Name != "single" {
-		t.Errorf("single plugin: %v, %v", foreign, err)
+	write("20-other.conflist", `{"cniVersion":"1.0.0","name":"other","plugins":[{"type":"ptp"}]}`)
+	if list, foreign, err := n.current(); err != nil || !foreign || list.Name != "other" {
+		t.Errorf("a foreign one: %v, %v", foreign, err)
 	}
 	write("10-list.conflist", `{"cniVersion":"1.0.0","name":"flannel","plugins":[{"type":"flannel"}]}`)
 	if list, _, err := n.current(); err != nil || list.Name != "flannel" {

@@ -37,16 +37,27 @@ func TestDesiredRoutes(t *testing.T) {
 		want map[string]string
 	}{
 		{"no peers", Cluster{PodCIDRs: prefixes(t, "10.244.0.0/24")}, nil},
-		{"one peer", Cluster{Peers: []Peer{peer(t, "b", "192.0.2.2", "10.244.1.0/24")}},
-			map[string]string{"10.244.1.0/24": "192.0.2.2"}},
-		{"families are matched", Cluster{Peers: []Peer{peer(t, "b", "2001:db8::2 192.0.2.2", "10.244.1.0/24 fd00:1::/64")}},
-			map[string]string{"10.244.1.0/24": "192.0.2.2", "fd00:1::/64": "2001:db8::2"}},
-		{"host bits are masked", Cluster{Peers: []Peer{peer(t, "b", "192.0.2.2", "10.244.1.7/24")}},
-			map[string]string{"10.244.1.0/24": "192.0.2.2"}},
+		{
+			"one peer",
+			Cluster{Peers: []Peer{peer(t, "b", "192.0.2.2", "10.244.1.0/24")}},
+			map[string]string{"10.244.1.0/24": "192.0.2.2"},
+		},
+		{
+			"families are matched",
+			Cluster{Peers: []Peer{peer(t, "b", "2001:db8::2 192.0.2.2", "10.244.1.0/24 fd00:1::/64")}},
+			map[string]string{"10.244.1.0/24": "192.0.2.2", "fd00:1::/64": "2001:db8::2"},
+		},
+		{
+			"host bits are masked",
+			Cluster{Peers: []Peer{peer(t, "b", "192.0.2.2", "10.244.1.7/24")}},
+			map[string]string{"10.244.1.0/24": "192.0.2.2"},
+		},
 		{"no address yet", Cluster{Peers: []Peer{peer(t, "b", "", "10.244.1.0/24")}}, nil},
 		{"no CIDR yet", Cluster{Peers: []Peer{peer(t, "b", "192.0.2.2", "")}}, nil},
-		{"never over its own pods", Cluster{PodCIDRs: prefixes(t, "10.244.1.0/24"),
-			Peers: []Peer{peer(t, "b", "192.0.2.2", "10.244.1.0/24")}}, nil},
+		{"never over its own pods", Cluster{
+			PodCIDRs: prefixes(t, "10.244.1.0/24"),
+			Peers:    []Peer{peer(t, "b", "192.0.2.2", "10.244.1.0/24")},
+		}, nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"coracle.local/services/kubelet/internal/engine"
 	"coracle.local/services/kubelet/internal/network/networktest"
 )
 
@@ -117,6 +118,51 @@ func TestWhatOthersSee(t *testing.T) {
 	}
 	if got := seenAs(t, pod, world, "10.244.8.5"); got != ips[0] {
 		t.Errorf("another node's pod sees it as %s, want %s", got, ips[0])
+	}
+}
+
+// TestHostPort reaches a pod by a port of its node, from beyond the uplink.
+func TestHostPort(t *testing.T) {
+	n := newNode(t, nil)
+	if err := n.ns.Do(func() error { return run(context.Background(), "", "iptables", "-t", "nat", "-S") }); err != nil {
+		t.Skipf("no usable iptables: %v", err)
+	}
+	world := networktest.NewNamespace(t, "")
+	n.do(t, func() error { return networktest.MoveUplink(world) })
+	if err := world.Do(func() error {
+		return networktest.Addresses(map[string]string{"nowhere": "192.0.2.9/24"}, "10.244.7.0/24", "192.0.2.1")
+	}); err != nil {
+		t.Fatal(err)
+	}
+	n.update(t, Cluster{PodCIDRs: prefixes(t, "10.244.7.0/24")})
+	n.do(t, func() error { n.sync(context.Background()); return nil })
+	pod := networktest.NewNamespace(t, "")
+	s := Sandbox{ID: "pod", NetNS: pod.Path(), Ports: []engine.PortMapping{{HostPort: 8080, ContainerPort: 80, Protocol: "TCP"}}}
+	n.attach(t, s)
+	var listener net.Listener
+	if err := pod.Do(func() (err error) {
+		listener, err = net.Listen("tcp", ":80")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	dial := func() error {
+		return world.Do(func() error {
+			conn, err := net.Dial("tcp", "192.0.2.1:8080")
+			if err == nil {
+				err = conn.Close()
+			}
+			return err
+		})
+	}
+	if err := dial(); err != nil {
+		t.Error(err)
+	}
+	n.restart(t)
+	n.do(t, func() error { return n.Detach(context.Background(), Sandbox{ID: "pod"}) })
+	if err := dial(); err == nil {
+		t.Error("the port still leads somewhere after the pod has gone")
 	}
 }
 

@@ -26,8 +26,8 @@ type View struct {
 
 	// promised are the volumes given to pods whose binding is under way.
 	promised map[string]bool
-	slots   map[string]int
-	domains map[string]*Domains
+	slots    map[string]int
+	domains  map[string]*Domains
 }
 
 // Workloads answers which pods belong together.

@@ -65,8 +65,8 @@ type Engine struct {
 	feed    *Feed
 
 	// leading is set while this process may place pods.
-	leading bool
-	binding map[types.UID]*binding
+	leading  bool
+	binding  map[types.UID]*binding
 	promises promises
 	// evicting are pods whose victims are being asked to leave; the value says
 	// that something has happened since that might have helped them.

@@ -11,18 +11,18 @@ import (
 
 // Metrics are upstream's names for what the engine counts.
 type Metrics struct {
-	attempts     *prometheus.CounterVec
-	durations    *prometheus.HistogramVec
-	algorithm    prometheus.Histogram
-	waiting      *prometheus.HistogramVec
-	tries        prometheus.Histogram
-	preemptions  prometheus.Counter
-	victims      prometheus.Histogram
-	evictions    prometheus.Histogram
-	pending      *prometheus.GaugeVec
-	cacheSize    *prometheus.GaugeVec
-	classes      *prometheus.GaugeVec
-	profile      string
+	attempts    *prometheus.CounterVec
+	durations   *prometheus.HistogramVec
+	algorithm   prometheus.Histogram
+	waiting     *prometheus.HistogramVec
+	tries       prometheus.Histogram
+	preemptions prometheus.Counter
+	victims     prometheus.Histogram
+	evictions   prometheus.Histogram
+	pending     *prometheus.GaugeVec
+	cacheSize   *prometheus.GaugeVec
+	classes     *prometheus.GaugeVec
+	profile     string
 }
 
 // NewMetrics registers the engine's metrics. profile is the scheduler's name.

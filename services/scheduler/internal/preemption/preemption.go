@@ -33,8 +33,8 @@ type Request struct {
 	Class *placement.Class
 	View  *cluster.View
 	// Slots are the nodes that leaving pods might help.
-	Slots   []int
-	Budgets []*policyv1.PodDisruptionBudget
+	Slots    []int
+	Budgets  []*policyv1.PodDisruptionBudget
 	Promised placement.Promised
 	// Offset is where the search begins, so that nodes take turns.
 	Offset int

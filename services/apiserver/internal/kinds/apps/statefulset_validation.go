@@ -6,7 +6,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
@@ -137,9 +136,7 @@ func validateStatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
 	allow.template = len(validateStatefulSet(&old.Spec, allow)) > 0
 	errs := validateStatefulSet(&s.Spec, allow)
 	errs = append(errs, check.Unchanged(specPath.Child("selector"), s.Spec.Selector, old.Spec.Selector)...)
-	if !equality.Semantic.DeepEqual(s.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates) {
-		errs = append(errs, field.Invalid(specPath.Child("volumeClaimTemplates"), check.Internal(s.Spec.VolumeClaimTemplates), check.Immutable))
-	}
+	errs = append(errs, check.Unchanged(specPath.Child("volumeClaimTemplates"), s.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates)...)
 	errs = append(errs, check.Unchanged(specPath.Child("serviceName"), s.Spec.ServiceName, old.Spec.ServiceName)...)
 	return append(errs, check.Unchanged(specPath.Child("podManagementPolicy"), s.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy)...)
 }

@@ -3,8 +3,10 @@
 package check
 
 import (
+	"reflect"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -100,7 +102,13 @@ func QuantityPositive(path *field.Path, value resource.Quantity) field.ErrorList
 
 // Unchanged refuses any change of an immutable field.
 func Unchanged(path *field.Path, value, old any) field.ErrorList {
-	return apivalidation.ValidateImmutableField(value, old, path)
+	if equality.Semantic.DeepEqual(old, value) {
+		return nil
+	}
+	if hasInternalNames(reflect.TypeOf(value)) {
+		value = Internal(value)
+	}
+	return field.ErrorList{field.Invalid(path, value, Immutable)}
 }
 
 // DNSLabel checks a DNS-1123 label.

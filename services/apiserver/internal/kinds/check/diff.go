@@ -20,6 +20,15 @@ func Diff(old, changed any) string {
 // k8s.io/api: it is shown as Diff shows it.
 func Internal(value any) any { return goJSON(value) }
 
+// hasInternalNames reports whether Internal shows a value of type t in another
+// way than its JSON.
+func hasInternalNames(t reflect.Type) bool {
+	for t != nil && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice) {
+		t = t.Elem()
+	}
+	return t != nil && t.Kind() == reflect.Struct && strings.HasPrefix(t.PkgPath(), "k8s.io/api/")
+}
+
 func goJSON(value any) json.RawMessage {
 	var out bytes.Buffer
 	writeGo(&out, reflect.ValueOf(value))

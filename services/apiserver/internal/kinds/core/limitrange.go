@@ -93,7 +93,7 @@ func validateLimit(p *field.Path, limit *corev1.LimitRangeItem) field.ErrorList 
 		for _, name := range sortedKeys(list) {
 			at := p.Child(child).Key(string(name))
 			if limit.Type == corev1.LimitTypePod || limit.Type == corev1.LimitTypeContainer {
-				errs = append(errs, validateContainerResource(at, name)...)
+				errs = append(errs, ValidateContainerResource(at, name)...)
 			} else {
 				errs = append(errs, validateResourceName(at, name)...)
 			}

@@ -171,7 +171,7 @@ func (c *podContext) validateContainer(p *field.Path, ctr *corev1.Container) fie
 	errs = append(errs, c.validateMounts(p.Child("volumeMounts"), ctr)...)
 	errs = append(errs, c.validateDevices(p.Child("volumeDevices"), ctr)...)
 	errs = append(errs, validatePullPolicy(p.Child("imagePullPolicy"), ctr.ImagePullPolicy)...)
-	errs = append(errs, validateRequirements(p.Child("resources"), &ctr.Resources, validateContainerResource, c.claims, c.allow.IndivisibleHugePages)...)
+	errs = append(errs, validateRequirements(p.Child("resources"), &ctr.Resources, ValidateContainerResource, c.claims, c.allow.IndivisibleHugePages)...)
 	errs = append(errs, validateResizePolicies(p.Child("resizePolicy"), ctr.ResizePolicy, c.spec.RestartPolicy)...)
 	return append(errs, c.validateSecurityContext(p.Child("securityContext"), ctr.SecurityContext)...)
 }

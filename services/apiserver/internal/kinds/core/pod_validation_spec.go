@@ -59,7 +59,7 @@ func validatePodSpec(p *field.Path, spec *corev1.PodSpec, meta *metav1.ObjectMet
 	errs = append(errs, validatePodNames(p, spec)...)
 	if spec.Overhead != nil {
 		overhead := &corev1.ResourceRequirements{Limits: spec.Overhead}
-		errs = append(errs, validateRequirements(p.Child("overhead"), overhead, validateContainerResource, nil, allow.IndivisibleHugePages)...)
+		errs = append(errs, validateRequirements(p.Child("overhead"), overhead, ValidateContainerResource, nil, allow.IndivisibleHugePages)...)
 	}
 	errs = append(errs, validateOS(p, spec)...)
 	return append(errs, validateFileKeyVolumes(p, spec)...)

@@ -57,6 +57,7 @@ func ReplicationController() strategy.Kind[*corev1.ReplicationController] {
 			return fields.Set{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
 		},
 		Warnings:                 replicationControllerWarnings,
+		OrphansByDefault:         true,
 		AllowUnconditionalUpdate: true,
 		ResetFields:              map[string][]string{"": {"status"}, "status": {"spec"}},
 		Columns: cells.Columns(

@@ -73,7 +73,8 @@ func validateResourceName(p *field.Path, name corev1.ResourceName) field.ErrorLi
 	return errs
 }
 
-func validateContainerResource(p *field.Path, name corev1.ResourceName) field.ErrorList {
+// ValidateContainerResource checks the name of what a container may ask for.
+func ValidateContainerResource(p *field.Path, name corev1.ResourceName) field.ErrorList {
 	errs := validateResourceName(p, name)
 	switch {
 	case !strings.Contains(string(name), "/"):

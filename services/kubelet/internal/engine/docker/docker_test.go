@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,8 +21,6 @@ import (
 	"coracle.local/services/kubelet/internal/engine/enginetest"
 	"coracle.local/services/kubelet/internal/network"
 	"coracle.local/services/kubelet/internal/network/networktest"
-
-	"net/netip"
 )
 
 // testNetwork is a real one whose bridge is in a namespace of the test.

@@ -235,6 +235,22 @@ func removeTestCgroups(name string) {
 	}
 }
 
+func TestSandboxRemovedByOthers(t *testing.T) {
+	f := newFixture(t, nil)
+	if err := f.calls.remove(f.ctx, f.sandbox.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.RemoveSandbox(f.ctx, f.sandbox.ID); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(f.folder, "network/addresses/coracle/10.*")); len(left) != 0 {
+		t.Errorf("addresses still given out: %v", left)
+	}
+	if err := os.RemoveAll(filepath.Join(f.folder, "engine")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPrepare(t *testing.T) {
 	f := newFixture(t, nil)
 	fresh := f.runtime(t).(*Runtime)
@@ -245,7 +261,7 @@ func TestPrepare(t *testing.T) {
 	if err != nil || !pod.Sandboxes[0].Ready {
 		t.Errorf("a living sandbox lost its addresses: %+v, %v", pod, err)
 	}
-	// Removed behind the kubelet's back.
+	// Removed behind the kubelet's back, while it does not run.
 	if err := fresh.calls.remove(f.ctx, f.sandbox.ID); err != nil {
 		t.Fatal(err)
 	}

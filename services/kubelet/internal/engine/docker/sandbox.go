@@ -124,8 +124,11 @@ func networkSandbox(c container.InspectResponse) network.Sandbox {
 // StopSandbox ends all that runs in a sandbox and takes it off the network.
 func (r *Runtime) StopSandbox(ctx context.Context, id string) error {
 	c, err := r.calls.inspect(ctx, id)
+	if errors.Is(err, engine.ErrNotFound) {
+		return r.releaseLost(ctx, id)
+	}
 	if err != nil {
-		return orAbsent(err)
+		return err
 	}
 	defer r.pods.lock(identify(c.Config.Labels).uid)()
 	return r.stopSandbox(ctx, id)
@@ -164,8 +167,11 @@ func (r *Runtime) stopSandbox(ctx context.Context, id string) error {
 // RemoveSandbox removes a sandbox with its containers and files.
 func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	c, err := r.calls.inspect(ctx, id)
+	if errors.Is(err, engine.ErrNotFound) {
+		return r.releaseLost(ctx, id)
+	}
 	if err != nil {
-		return orAbsent(err)
+		return err
 	}
 	defer r.pods.lock(identify(c.Config.Labels).uid)()
 	return r.removeSandbox(ctx, id)
@@ -197,6 +203,19 @@ func (r *Runtime) removeSandbox(ctx context.Context, id string) error {
 	if err := os.RemoveAll(r.sandboxFolder(string(was.uid), was.attempt)); err != nil {
 		return fmt.Errorf("remove files of sandbox %s: %w", id, err)
 	}
+	return nil
+}
+
+// releaseLost gives back the addresses of a sandbox that was removed behind
+// the kubelet's back.
+func (r *Runtime) releaseLost(ctx context.Context, id string) error {
+	if len(r.cfg.Network.IPs(id)) == 0 {
+		return nil
+	}
+	if err := r.cfg.Network.Detach(ctx, network.Sandbox{ID: id}); err != nil {
+		return err
+	}
+	r.cfg.Network.Forget(id)
 	return nil
 }
 

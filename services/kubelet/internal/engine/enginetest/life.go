@@ -205,6 +205,7 @@ func testEvents(t *testing.T, h *harness) {
 	h.check(h.StopContainer(h.ctx, id, 30*time.Second))
 	await("a stop")
 	cancel()
-	for range events { //nolint:revive // drained until closed
+	for range events {
+		continue // until closed
 	}
 }

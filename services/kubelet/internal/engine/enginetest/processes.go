@@ -135,8 +135,11 @@ func testIdentity(t *testing.T, h *harness) {
 		{"env", "a value = more\n", []string{"env", "KEY"}, func(s *engine.ContainerSpec) {
 			s.Env = []engine.KeyValue{{Key: "KEY", Value: "a value = more"}}
 		}},
-		{"resolv", "search default.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n",
-			[]string{"cat", "/etc/resolv.conf"}, func(*engine.ContainerSpec) {}},
+		{
+			"resolv", "search default.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n",
+			[]string{"cat", "/etc/resolv.conf"},
+			func(*engine.ContainerSpec) {},
+		},
 		{"read-only", "open /file: read-only file system\n", []string{"write", "/file", "x"}, func(s *engine.ContainerSpec) {
 			s.Security.ReadOnlyRootFS = true
 		}},

@@ -68,8 +68,8 @@ type Engine struct {
 
 type pod struct {
 	engine.Pod
-	run, exit  string // annotations
-	timers     map[string]clock.Timer
+	run, exit string // annotations
+	timers    map[string]clock.Timer
 	addresses map[string]netip.Addr // by sandbox
 }
 

@@ -3,9 +3,8 @@ package hollow_test
 import (
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	testclock "k8s.io/utils/clock/testing"
 
 	"coracle.local/services/kubelet/internal/engine"
 	"coracle.local/services/kubelet/internal/engine/enginetest"
@@ -56,17 +55,21 @@ func TestFates(t *testing.T) {
 		{"init containers end", nil, map[string]string{hollow.KindAnnotation: hollow.KindInit}, 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := testclock.NewFakeClock(time.Unix(1000, 0))
-			e := hollow.New(hollow.Config{Clock: c})
-			got := start(t, e, test.annotations, test.container)
-			if (got.State == engine.Running) != (test.runs != 0) {
-				t.Fatalf("after the start: %+v", got)
-			}
-			c.Step(max(test.runs, time.Hour))
-			got = look(t, e)
-			if test.runs < 0 && got.State != engine.Running || test.runs >= 0 && (got.State != engine.Exited || got.ExitCode != test.code) {
-				t.Errorf("in the end: %+v", got)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				e := hollow.New(hollow.Config{})
+				got := start(t, e, test.annotations, test.container)
+				if (got.State == engine.Running) != (test.runs != 0) {
+					t.Fatalf("after the start: %+v", got)
+				}
+				time.Sleep(time.Hour)
+				got = look(t, e)
+				if test.runs < 0 && got.State != engine.Running || test.runs >= 0 && (got.State != engine.Exited || got.ExitCode != test.code) {
+					t.Errorf("in the end: %+v", got)
+				}
+				if ran := got.FinishedAt.Sub(got.StartedAt); test.runs >= 0 && ran != test.runs {
+					t.Errorf("it ran for %s", ran)
+				}
+			})
 		})
 	}
 }

@@ -4,11 +4,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,7 +44,8 @@ func main() {
 		n, err := strconv.Atoi(args[0])
 		check(err)
 		for i := 1; i <= n; i++ {
-			fmt.Fprintln([]io.Writer{os.Stderr, os.Stdout}[i%2], "line", i)
+			_, err := fmt.Fprintln([]io.Writer{os.Stderr, os.Stdout}[i%2], "line", i)
+			check(err)
 		}
 	case "cat":
 		for _, path := range args {
@@ -97,13 +100,10 @@ func main() {
 		_, err = io.Copy(os.Stdout, conn)
 		check(err)
 	case "eat": // memory, until killed
-		var held [][]byte
-		for {
-			block := make([]byte, 8<<20)
-			for i := 0; i < len(block); i += 4096 {
-				block[i] = 1
-			}
+		for held := make([][]byte, 0); ; {
+			block := bytes.Repeat([]byte{1}, 8<<20)
 			held = append(held, block)
+			runtime.KeepAlive(held)
 		}
 	default:
 		fail("unknown verb " + os.Args[1])

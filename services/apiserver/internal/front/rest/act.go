@@ -1,0 +1,106 @@
+package rest
+
+import (
+	"fmt"
+	"net/http"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"coracle.local/services/apiserver/internal/front/rest/body"
+	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/rest/query"
+	"coracle.local/services/apiserver/internal/front/rest/surface"
+)
+
+// act takes the body as an order about the object in the path: to bind a pod,
+// to evict it, to issue a token.
+func (c *call) act(s *surface.Subresource) error {
+	if _, err := negotiate.Accept(c.r, negotiate.Objects); err != nil {
+		return err
+	}
+	if _, err := negotiate.Content(c.r); err != nil {
+		return err
+	}
+	o, err := query.ForCreate(c.values)
+	if err != nil {
+		return err
+	}
+	c.dryRun = len(o.DryRun) > 0
+	want := body.Expected{Kind: s.Kind}
+	if s.Kind.Kind == "Eviction" {
+		// What clients of before policy/v1 send is the same.
+		want.Also = []schema.GroupVersion{{Group: "policy", Version: "v1beta1"}}
+	}
+	order := s.New()
+	if err := c.decode(want, order, o.FieldValidation); err != nil {
+		return err
+	}
+	switch order := order.(type) {
+	case *corev1.Binding:
+		if err := c.aimed(order, s); err != nil {
+			return err
+		}
+		return c.bind(order, o)
+	case *policyv1.Eviction:
+		if err := c.aimed(order, s); err != nil {
+			return err
+		}
+		return c.evict(order, o)
+	case *authenticationv1.TokenRequest:
+		if err := c.place(order); err != nil {
+			return err
+		}
+		answer, err := c.Reviews.Token(c.ctx(), c.namespace, c.t.Name, order)
+		if err != nil {
+			return err
+		}
+		return c.other(http.StatusCreated, s.Kind, answer)
+	}
+	return fmt.Errorf("there is no action for a %T", order)
+}
+
+// aimed holds an order to the object in the path.
+func (c *call) aimed(order metav1.Object, s *surface.Subresource) error {
+	if err := c.place(order); err != nil {
+		return err
+	}
+	if name := order.GetName(); name != c.t.Name {
+		return apierrors.NewBadRequest("name in URL does not match name in " + s.Kind.Kind + " object")
+	}
+	return nil
+}
+
+// success is the answer to an order that needs none.
+func (c *call) success() error {
+	return c.other(http.StatusCreated, schema.GroupVersionKind{Version: "v1", Kind: "Status"},
+		&metav1.Status{Status: metav1.StatusSuccess, Code: http.StatusCreated})
+}
+
+func (c *call) bind(b *corev1.Binding, o *metav1.CreateOptions) error {
+	if _, err := c.Registry.Bind(c.ctx(), c.namespace, b, len(o.DryRun) > 0); err != nil {
+		return err
+	}
+	return c.success()
+}
+
+func (c *call) evict(e *policyv1.Eviction, o *metav1.CreateOptions) error {
+	if e.DeleteOptions == nil {
+		e.DeleteOptions = &metav1.DeleteOptions{}
+	}
+	if err := query.CheckDelete(e.DeleteOptions); err != nil {
+		return err
+	}
+	// A dry run may be asked for in either place.
+	if len(o.DryRun) > 0 {
+		e.DeleteOptions.DryRun = o.DryRun
+	}
+	if err := c.Registry.Evict(c.ctx(), c.namespace, e); err != nil {
+		return err
+	}
+	return c.success()
+}

@@ -1,0 +1,155 @@
+package rest
+
+import (
+	"fmt"
+	"net/http"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/front/rest/body"
+	"coracle.local/services/apiserver/internal/front/rest/query"
+	"coracle.local/services/apiserver/internal/front/rest/respond"
+	"coracle.local/services/apiserver/internal/registry"
+	"coracle.local/services/apiserver/internal/strategy"
+)
+
+var scaleKind = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+
+// scale shows or sets how many replicas an object wants.
+func (c *call) scale() error {
+	s := c.Registry.Strategy(c.kind).Scale
+	if s == nil {
+		return respond.NotFound()
+	}
+	switch c.r.Method {
+	case http.MethodGet:
+		return c.getScale(s)
+	case http.MethodPut:
+		return c.putScale(s)
+	case http.MethodPatch:
+		return c.patchScale(s)
+	}
+	return respond.MethodNotAllowed()
+}
+
+func (c *call) getScale(s *strategy.Scale[kinds.Object]) error {
+	revision, err := query.ForGet(c.values)
+	if err != nil {
+		return err
+	}
+	item, err := c.Registry.Get(c.ctx(), c.kind, c.namespace, c.t.Name, registry.GetOptions{ResourceVersion: revision})
+	if err != nil {
+		return err
+	}
+	shown, err := scaleOf(s, item.Object())
+	if err != nil {
+		return err
+	}
+	return c.other(http.StatusOK, scaleKind, shown)
+}
+
+func scaleOf(s *strategy.Scale[kinds.Object], o kinds.Object) (*autoscalingv1.Scale, error) {
+	selector, err := s.Selector(o)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
+			ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp(),
+		},
+		Spec:   autoscalingv1.ScaleSpec{Replicas: s.Replicas(o)},
+		Status: autoscalingv1.ScaleStatus{Replicas: s.StatusReplicas(o), Selector: selector},
+	}, nil
+}
+
+func (c *call) putScale(s *strategy.Scale[kinds.Object]) error {
+	o, err := query.ForUpdate(c.values)
+	if err != nil {
+		return err
+	}
+	c.dryRun = len(o.DryRun) > 0
+	wanted := &autoscalingv1.Scale{}
+	if err := c.decode(body.Expected{Kind: scaleKind}, wanted, o.FieldValidation); err != nil {
+		return err
+	}
+	if err := c.place(wanted); err != nil {
+		return err
+	}
+	if err := c.named(wanted); err != nil {
+		return err
+	}
+	who := manager(o.FieldManager, c.r)
+	return c.setScale(s, who, registry.UpdateOptions{
+		WriteOptions: registry.WriteOptions{DryRun: c.dryRun, FieldManager: who, Options: o}, Unconditional: true,
+	}, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return wanted, nil })
+}
+
+func (c *call) patchScale(s *strategy.Scale[kinds.Object]) error {
+	p, o, _, err := c.patchOf(func() runtime.Object { return &autoscalingv1.Scale{} })
+	if err != nil {
+		return err
+	}
+	p.Kind = scaleKind
+	who := manager(o.FieldManager, c.r)
+	conditional := p.SetsVersion()
+	return c.setScale(s, who, patchOptions(o, who, c.dryRun), func(current *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+		patched, texts, err := p.Apply(current)
+		if err != nil {
+			return nil, err
+		}
+		c.warn(texts)
+		wanted := patched.(*autoscalingv1.Scale)
+		if !conditional {
+			wanted.ResourceVersion = ""
+		}
+		if err := c.place(wanted); err != nil {
+			return nil, err
+		}
+		return wanted, c.named(wanted)
+	})
+}
+
+// setScale changes the object's replicas to what change makes of its scale.
+func (c *call) setScale(s *strategy.Scale[kinds.Object], who string, o registry.UpdateOptions, change func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) error {
+	updated, _, err := c.Registry.Update(c.ctx(), c.kind, c.namespace, c.t.Name, "scale", func(current kinds.Object) (kinds.Object, error) {
+		if current.GetUID() == "" {
+			return nil, apierrors.NewNotFound(c.kind.GroupResource(), c.t.Name)
+		}
+		shown, err := scaleOf(s, current)
+		if err != nil {
+			return nil, err
+		}
+		wanted, err := change(shown)
+		if err != nil {
+			return nil, err
+		}
+		if wanted.Spec.Replicas < 0 {
+			return nil, apierrors.NewInvalid(scaleKind.GroupKind(), wanted.Name, field.ErrorList{
+				field.Invalid(field.NewPath("spec", "replicas"), wanted.Spec.Replicas, "must be greater than or equal to 0"),
+			})
+		}
+		if uid := wanted.UID; uid != "" && uid != current.GetUID() {
+			return nil, apierrors.NewConflict(c.kind.GroupResource(), c.t.Name, fmt.Errorf(
+				"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, current.GetUID())) //nolint:staticcheck // upstream's wording
+		}
+		next := current.DeepCopyObject().(kinds.Object)
+		s.SetReplicas(next, wanted.Spec.Replicas)
+		next.SetResourceVersion(wanted.ResourceVersion)
+		c.managed.updated(c.kind, "scale", current, next, who)
+		return next, nil
+	}, o)
+	if err != nil {
+		return err
+	}
+	shown, err := scaleOf(s, updated)
+	if err != nil {
+		return err
+	}
+	return c.other(http.StatusOK, scaleKind, shown)
+}

@@ -1,0 +1,3 @@
+// Package autoscaling holds the behaviour of the kinds of the autoscaling API
+// group.
+package autoscaling
