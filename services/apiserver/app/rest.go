@@ -2,9 +2,100 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+
+	"coracle.local/libs/client"
+	"coracle.local/libs/trace"
+	"coracle.local/services/apiserver/internal/auth/token"
+	"coracle.local/services/apiserver/internal/front/rest"
+	"coracle.local/services/apiserver/internal/front/rest/health"
 )
 
-func (s *server) rest() (http.Handler, error) { return http.NotFoundHandler(), nil }
+// drain is how long open requests may go on after the end was asked for.
+const drain = 2 * time.Second
 
-func (s *server) serveREST(ctx context.Context, h http.Handler) error { <-ctx.Done(); return nil }
+// rest makes the REST front.
+func (s *server) rest(ctx context.Context, tracer *trace.Tracer) (http.Handler, error) {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	ready := []health.Check{{Name: "etcd", Check: s.checkEtcd}, {Name: "poststarthook/bootstrap", Check: s.checkReady}}
+	front, err := rest.New(rest.Config{
+		Log: s.cfg.Log.Named("rest"), Registry: rest.Over(s.registry), Guard: s.identity.guard,
+		Reviews: answers{s.identity, s.registry}, Kubelets: s.kubelets, Admission: s.registry.Admission,
+		OpenID: s.openID(), Checks: health.Checks{Healthz: ready, Livez: ready[:1], Readyz: ready},
+		Metrics: metrics, Tracer: tracer, Draining: ctx,
+		Address: func() string { return fmt.Sprintf("%s:%d", s.cfg.Address, port(s.cfg.Listener)) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+client.DiscoveryPath, s.tellGRPC)
+	mux.Handle("/", front)
+	return mux, nil
+}
+
+// tellGRPC lets components that have a kubeconfig alone find the gRPC port.
+func (s *server) tellGRPC(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]int{"grpcPort": port(s.cfg.GRPCListener)})
+}
+
+func (s *server) checkReady(*http.Request) error {
+	select {
+	case <-s.ready:
+		return nil
+	default:
+		return errors.New("not finished")
+	}
+}
+
+func (s *server) checkEtcd(r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	_, err := s.cache.Store().Revision(ctx)
+	return err
+}
+
+// openID publishes how others can verify our service account tokens; nil where
+// the issuer is none that OpenID allows.
+func (s *server) openID() http.Handler {
+	d, err := token.NewDiscovery(s.cfg.Issuers[0], "", fmt.Sprintf("%s:%d", s.cfg.Address, port(s.cfg.Listener)), s.identity.keys)
+	if err != nil {
+		s.cfg.Log.Warn("service account issuer discovery is off", zap.Error(err))
+		return nil
+	}
+	return d
+}
+
+// serveREST serves until ctx ends, and gives open requests a moment.
+func (s *server) serveREST(ctx context.Context, h http.Handler) error {
+	h2 := &http.HTTP2Config{MaxConcurrentStreams: 1000}
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: 30 * time.Second, HTTP2: h2,
+		ErrorLog: zap.NewStdLog(s.cfg.Log.Named("http").WithOptions(zap.IncreaseLevel(zap.FatalLevel))),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(tls.NewListener(s.cfg.Listener, s.tls("h2", "http/1.1"))) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve REST: %w", err)
+	case <-ctx.Done():
+	}
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	if err := server.Shutdown(bound); err != nil {
+		_ = server.Close()
+	}
+	<-failed
+	return nil
+}

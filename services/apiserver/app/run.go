@@ -32,6 +32,7 @@ type server struct {
 	cache    *cache.Cache
 	registry *registry.Registry
 	identity *identity
+	kubelets *kubelets
 	traces   *trace.Store
 	ready    chan struct{}
 }
@@ -55,7 +56,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := s.assemble(tracer); err != nil {
 		return err
 	}
-	rest, err := s.rest()
+	rest, err := s.rest(ctx, tracer)
 	if err != nil {
 		return err
 	}
@@ -66,6 +67,7 @@ func Run(ctx context.Context, cfg Config) error {
 		},
 		func(ctx context.Context) error { return s.serveREST(ctx, rest) },
 		s.serveGRPC,
+		s.kubelets.Run,
 		s.start,
 	)
 }
@@ -73,6 +75,7 @@ func Run(ctx context.Context, cfg Config) error {
 func (s *server) assemble(tracer *trace.Tracer) error {
 	strategies := behaviour.Strategies()
 	s.cache = cache.New(etcd.New(s.cfg.Etcd), fieldsOf(strategies), s.cfg.Log.Named("cache"))
+	s.kubelets = newKubelets(&s.cfg, reader{s.cache})
 	services := registry.NewServices(s.cfg.ServiceCIDR, s.cfg.NodePorts)
 	services.Observe(s.cache)
 	chain := &admission.Chain{}

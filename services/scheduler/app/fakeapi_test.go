@@ -58,8 +58,12 @@ func (f *fakeAPI) connect(t *testing.T) *client.Conn {
 	t.Helper()
 	pipe := serve.NewPipe()
 	g := serve.GRPC(
-		func(ctx context.Context, r any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) { return h(ctx, r) },
-		func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error { return h(srv, s) },
+		func(ctx context.Context, r any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
+			return h(ctx, r)
+		},
+		func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+			return h(srv, s)
+		},
 		grpc.UnknownServiceHandler(f.handle), grpc.Creds(serve.Credentials(nil)))
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(pipe) }()

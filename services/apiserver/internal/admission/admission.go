@@ -82,6 +82,18 @@ func (c *Chain) Validate(ctx context.Context, a *Attributes) error {
 	return nil
 }
 
+// request tells whether there is nothing for mutators to complete: deletions,
+// and subresources that are requests of another kind. A registry may pass by
+// the mutators with these, so the plugins that guard something check them in
+// both rounds.
+func (a *Attributes) request() bool {
+	switch a.Subresource {
+	case "binding", "eviction", "token":
+		return true
+	}
+	return a.Operation == Delete
+}
+
 // on tells whether the request is about a resource, of whatever version.
 func (a *Attributes) on(group, plural string) bool {
 	return a.Kind != nil && a.Kind.Plural == plural && a.Kind.Group == group

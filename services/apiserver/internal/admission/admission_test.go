@@ -169,6 +169,9 @@ func TestNamespaceLifecycle(t *testing.T) {
 			p := newNamespaceLifecycle(Config{Reader: authtest.New(active, going, system), Clock: clocktesting.NewFakeClock(start)})
 			err := p.Admit(context.Background(), test.request)
 			expect(t, err, test.refusal)
+			if test.request.Operation == Delete {
+				expect(t, p.Validate(context.Background(), test.request), test.refusal)
+			}
 			if strings.Contains(test.refusal, "terminated") && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 				t.Errorf("no cause in %v", err)
 			}
@@ -197,6 +200,6 @@ func TestNamespaceIsLookedUpWhereItIsStored(t *testing.T) {
 }
 
 func TestAlwaysDeny(t *testing.T) {
-	expect(t, alwaysDeny{}.Admit(context.Background(), create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "a", GenerateName: "c-"}})),
+	expect(t, alwaysDeny{}.Validate(context.Background(), create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "a", GenerateName: "c-"}})),
 		`configmaps "c-" is forbidden: admission control is denying all modifications`)
 }

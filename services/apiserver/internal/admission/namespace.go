@@ -68,6 +68,13 @@ func (p *namespaceLifecycle) Admit(ctx context.Context, a *Attributes) error {
 	return refusal
 }
 
+func (p *namespaceLifecycle) Validate(ctx context.Context, a *Attributes) error {
+	if !a.request() {
+		return nil
+	}
+	return p.Admit(ctx, a)
+}
+
 func (p *namespaceLifecycle) admitNamespace(a *Attributes) error {
 	if a.Operation != Delete {
 		return nil

@@ -57,6 +57,13 @@ func (p *nodeRestriction) Admit(ctx context.Context, a *Attributes) error {
 	return nil
 }
 
+func (p *nodeRestriction) Validate(ctx context.Context, a *Attributes) error {
+	if !a.request() {
+		return nil
+	}
+	return p.Admit(ctx, a)
+}
+
 // typed returns the object of the type that the resource has.
 func typed[T kinds.Object](a *Attributes, o kinds.Object) (T, error) {
 	t, ok := o.(T)

@@ -96,9 +96,10 @@ func TestNodeRestrictionPods(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			expect(t, p.Admit(context.Background(), test.request.by(authtest.Node("n1"))), test.refusal)
-			if test.refusal != "" {
-				expect(t, p.Admit(context.Background(), test.request.by(authtest.User("alice"))), "")
+			if test.request.request() {
+				expect(t, p.Validate(context.Background(), test.request), test.refusal)
 			}
+			expect(t, p.Admit(context.Background(), test.request.by(authtest.User("alice"))), "")
 		})
 	}
 }

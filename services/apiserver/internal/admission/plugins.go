@@ -174,6 +174,6 @@ func (e escalation) Validate(ctx context.Context, a *Attributes) error {
 
 type alwaysDeny struct{}
 
-func (alwaysDeny) Admit(_ context.Context, a *Attributes) error {
+func (alwaysDeny) Validate(_ context.Context, a *Attributes) error {
 	return forbidden(a, errors.New("admission control is denying all modifications"))
 }

@@ -94,7 +94,7 @@ func (p *topologyLabels) Admit(_ context.Context, a *Attributes) error {
 	}
 	object, err := cached[*corev1.Node](p.lookup, "", node)
 	if err != nil {
-		return nil //nolint:nilerr // A pod may be bound to a node that is not there yet.
+		return nil // a pod may be bound to a node that is not there yet
 	}
 	labels := map[string]string{}
 	for _, key := range []string{corev1.LabelTopologyZone, corev1.LabelTopologyRegion} {
@@ -171,7 +171,7 @@ func (denyExternalIPs) Validate(_ context.Context, a *Attributes) error {
 	}
 	for _, ip := range service.Spec.ExternalIPs {
 		if !had[ip] {
-			return forbidden(a, errors.New("Use of external IPs is denied by admission control")) //nolint:staticcheck // upstream's wording
+			return forbidden(a, errors.New("Use of external IPs is denied by admission control"))
 		}
 	}
 	return nil

@@ -3,8 +3,8 @@ package admission
 import (
 	"context"
 	"reflect"
+	"runtime"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -143,15 +143,11 @@ func TestServiceAccountWaitsForTheDefaultAccount(t *testing.T) {
 	p := newServiceAccount(Config{Reader: cluster, Clock: fake})
 	done := make(chan error)
 	go func() { done <- p.Admit(context.Background(), create(pod())) }()
-	step := func() {
-		for !fake.HasWaiters() {
-			time.Sleep(time.Millisecond)
-		}
-		fake.Step(defaultAccountPause)
+	for fake.Waiters() == 0 {
+		runtime.Gosched()
 	}
-	step()
 	cluster.Put(&corev1.ServiceAccount{ObjectMeta: meta("orange", "default")})
-	step()
+	fake.Step(defaultAccountPause)
 	expect(t, <-done, "")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -322,7 +318,8 @@ func TestMergeTolerations(t *testing.T) {
 		{"the wider stays", []corev1.Toleration{equal}, []corev1.Toleration{exists}, []corev1.Toleration{exists}},
 		{"equal ones once", []corev1.Toleration{exists}, []corev1.Toleration{exists}, []corev1.Toleration{exists}},
 		{"all", []corev1.Toleration{equal, longer}, []corev1.Toleration{all}, []corev1.Toleration{all}},
-		{"a longer one is not covered", []corev1.Toleration{longer}, []corev1.Toleration{other}, []corev1.Toleration{longer, other}},
+		{"the longer stays", []corev1.Toleration{other}, []corev1.Toleration{longer}, []corev1.Toleration{longer}},
+		{"another key", []corev1.Toleration{exists}, []corev1.Toleration{other}, []corev1.Toleration{exists, other}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

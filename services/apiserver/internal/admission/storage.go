@@ -113,7 +113,7 @@ func (p *claimResize) Validate(_ context.Context, a *Attributes) error {
 		return nil
 	}
 	if old.Status.Phase != corev1.ClaimBound {
-		return forbidden(a, errors.New("Only bound persistent volume claims can be expanded")) //nolint:staticcheck // upstream's wording
+		return forbidden(a, errors.New("Only bound persistent volume claims can be expanded"))
 	}
 	name := storageClassOf(claim)
 	if name != "" && name == storageClassOf(old) {

@@ -8,6 +8,7 @@ import (
 	"crypto/sha512"
 	"embed"
 	"encoding/binary"
+	"encoding/gob"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/munnerz/goautoneg"
+	"sigs.k8s.io/structured-merge-diff/v6/schema"
 )
 
 //go:generate go run -C ../.. ./internal/openapi/gen
@@ -149,6 +151,27 @@ func choose(accept, version string) (extension, mediaType string) {
 		}
 	}
 	return "", ""
+}
+
+// Types reads the schema of every type, for server-side apply. It is read anew
+// at each call.
+func Types() (*schema.Schema, error) {
+	content, err := docs.ReadFile("docs/types.gob.gz")
+	if err != nil {
+		return nil, err
+	}
+	z, err := gzip.NewReader(bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	// Defaults of fields may be of these types.
+	gob.Register(map[string]any{})
+	gob.Register([]any{})
+	types := &schema.Schema{}
+	if err := gob.NewDecoder(z).Decode(types); err != nil {
+		return nil, fmt.Errorf("decode the types: %w", err)
+	}
+	return types, nil
 }
 
 // write sends compressed content as it is, or unpacked to clients that do not

@@ -146,3 +146,26 @@ func TestProtobufParses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTypesHaveTheKeysOfLists(t *testing.T) {
+	types, err := Types()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, ok := types.FindNamedType("io.k8s.api.core.v1.Container")
+	if !ok {
+		t.Fatalf("no container among %d types", len(types.Types))
+	}
+	ports, ok := spec.Map.FindField("ports")
+	if !ok || strings.Join(ports.Type.Inlined.List.Keys, ",") != "containerPort,protocol" {
+		t.Errorf("ports: %+v", ports.Type.Inlined.List)
+	}
+}
+
+func BenchmarkTypes(b *testing.B) {
+	for b.Loop() {
+		if _, err := Types(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

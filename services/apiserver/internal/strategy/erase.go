@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"coracle.local/libs/kinds"
 )
@@ -24,6 +25,7 @@ func (k Kind[T]) Erase() *Erased {
 		ValidateCreate:           oneTo[T, field.ErrorList](k.ValidateCreate),
 		ValidateUpdate:           twoTo[T, field.ErrorList](k.ValidateUpdate),
 		NameRule:                 k.NameRule,
+		Author:                   eraseAuthor(k.Author),
 		Status:                   k.Status.erase(),
 		Subresources:             eraseSubresources(k.Subresources),
 		Scale:                    k.Scale.erase(),
@@ -83,6 +85,13 @@ func (s *Shared[T]) erase() *Shared[kinds.Object] {
 		FromStored: func(stored kinds.Object) (kinds.Object, error) { return s.FromStored(stored) },
 		ToStored:   func(obj kinds.Object) (kinds.Object, error) { return s.ToStored(cast[T](obj)) },
 	}
+}
+
+func eraseAuthor[T kinds.Object](f func(T, user.Info)) func(kinds.Object, user.Info) {
+	if f == nil {
+		return nil
+	}
+	return func(obj kinds.Object, author user.Info) { f(cast[T](obj), author) }
 }
 
 func eraseGraceful[T kinds.Object](f func(T, *metav1.DeleteOptions) (int64, bool)) func(kinds.Object, *metav1.DeleteOptions) (int64, bool) {

@@ -43,6 +43,24 @@ func Shallow(k *kinds.Kind) *Erased {
 	return shallow
 }
 
+// Outline is Shallow for a kind of which more is known: the caller replaces
+// what is particular.
+func Outline[T kinds.Object]() Kind[T] {
+	shallow := Shallow(kinds.For[T]())
+	k := Kind[T]{
+		PrepareCreate:            func(obj T) { shallow.PrepareCreate(obj) },
+		PrepareUpdate:            func(obj, old T) { shallow.PrepareUpdate(obj, old) },
+		AllowUnconditionalUpdate: shallow.AllowUnconditionalUpdate,
+		ResetFields:              shallow.ResetFields,
+		Columns:                  shallow.Columns,
+		Cells:                    func(obj T) []any { return shallow.Cells(obj) },
+	}
+	if shallow.Status != nil {
+		k.Status = &Sub[T]{PrepareUpdate: func(obj, old T) { shallow.Status.PrepareUpdate(obj, old) }}
+	}
+	return k
+}
+
 // keepSpec lets a write through the status subresource change nothing else.
 func keepSpec(obj, old kinds.Object) {
 	if spec := stateOf(obj, "Spec"); spec.IsValid() {

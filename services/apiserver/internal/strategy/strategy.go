@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"coracle.local/libs/kinds"
 )
@@ -40,6 +41,10 @@ type Kind[T kinds.Object] struct {
 	// NameRule tells what is wrong with a name, or with a name's prefix if
 	// prefix is set. Nil means a DNS subdomain.
 	NameRule func(name string, prefix bool) []string
+
+	// Author records who creates the object; it is called after PrepareCreate.
+	// Nil for all kinds but those that are requests on somebody's behalf.
+	Author func(obj T, author user.Info)
 
 	// Status is the "status" subresource.
 	Status *Sub[T]

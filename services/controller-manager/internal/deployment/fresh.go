@@ -1,9 +1,7 @@
 package deployment
 
 import (
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"strconv"
 	"time"
@@ -11,31 +9,17 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/utils/dump"
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/controller-manager/internal/plan"
+	"coracle.local/services/controller-manager/internal/pods"
 )
-
-// hash is upstream's pod-template-hash. It prints the template with all its
-// fields, so that it stays the same across restarts and implementations.
-func hash(t *corev1.PodTemplateSpec, collisions *int32) string {
-	h := fnv.New32a()
-	_, _ = fmt.Fprint(h, dump.ForHash(*t)) // a hash never fails
-	if collisions != nil {
-		var b [8]byte
-		binary.LittleEndian.PutUint32(b[:], uint32(*collisions))
-		_, _ = h.Write(b[:])
-	}
-	return rand.SafeEncodeString(strconv.FormatUint(uint64(h.Sum32()), 10))
-}
 
 // setName is the name of the ReplicaSet of the present template.
 func setName(d *appsv1.Deployment) string {
-	suffix := "-" + hash(&d.Spec.Template, d.Status.CollisionCount)
+	suffix := "-" + pods.TemplateHash(&d.Spec.Template, d.Status.CollisionCount)
 	return d.Name[:min(len(d.Name), validation.DNS1123SubdomainMaxLength-len(suffix))] + suffix
 }
 
@@ -69,7 +53,7 @@ func (r *rollout) setRevision(revision string) {
 
 // create makes the set of the present template, and waits for it to be seen.
 func (r *rollout) create() plan.Plan {
-	h := hash(&r.d.Spec.Template, r.d.Status.CollisionCount)
+	h := pods.TemplateHash(&r.d.Spec.Template, r.d.Status.CollisionCount)
 	t := r.d.Spec.Template.DeepCopy()
 	t.Labels = with(t.Labels, appsv1.DefaultDeploymentUniqueLabelKey, h)
 	s := r.d.Spec.Selector.DeepCopy()

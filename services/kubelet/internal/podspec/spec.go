@@ -111,6 +111,35 @@ func protocol(p corev1.Protocol) string {
 	return string(p)
 }
 
+// KindAnnotation of a container tells what it is to its pod.
+const KindAnnotation = "coracle.local/container-kind"
+
+// The kinds of containers.
+const (
+	KindRegular   = "regular"
+	KindInit      = "init"
+	KindSidecar   = "sidecar"
+	KindEphemeral = "ephemeral"
+)
+
+func kind(pod *corev1.Pod, name string) string {
+	for i := range pod.Spec.InitContainers {
+		switch c := &pod.Spec.InitContainers[i]; {
+		case c.Name != name:
+		case lifecycle.IsSidecar(c):
+			return KindSidecar
+		default:
+			return KindInit
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		if pod.Spec.EphemeralContainers[i].Name == name {
+			return KindEphemeral
+		}
+	}
+	return KindRegular
+}
+
 // Container describes a container but for what its environment, image and
 // mounts are; those are the caller's.
 func Container(pod *corev1.Pod, c *corev1.Container, attempt int, memory int64) engine.ContainerSpec {
@@ -118,7 +147,8 @@ func Container(pod *corev1.Pod, c *corev1.Container, attempt int, memory int64) 
 		PodUID: pod.UID, PodNamespace: pod.Namespace, PodName: pod.Name, Name: c.Name, Attempt: attempt,
 		ImageName: c.Image, WorkingDir: c.WorkingDir,
 		Resources: Resources(pod, c, memory), SpecHash: lifecycle.Hash(c),
-		Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
+		Annotations: map[string]string{KindAnnotation: kind(pod, c.Name)},
+		Stdin:       c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 		HostPID: pod.Spec.HostPID, ShareProcessNS: isTrue(pod.Spec.ShareProcessNamespace), HostNetwork: pod.Spec.HostNetwork,
 	}
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {

@@ -114,9 +114,9 @@ func (v *Verifier) checkLegacy(ctx context.Context, token string, c *Claims) (*s
 	secret, ok := auth.Get[*corev1.Secret](v.Reader, c.Namespace, c.SecretName)
 	switch {
 	case !ok || secret.DeletionTimestamp != nil:
-		return nil, errors.New("Token has been invalidated") //nolint:staticcheck // upstream's wording
+		return nil, errors.New("Token has been invalidated")
 	case subtle.ConstantTimeCompare(secret.Data[corev1.ServiceAccountTokenKey], []byte(token)) == 0:
-		return nil, errors.New("Token does not match server's copy") //nolint:staticcheck // upstream's wording
+		return nil, errors.New("Token does not match server's copy")
 	}
 	account, ok := auth.Get[*corev1.ServiceAccount](v.Reader, c.Namespace, c.ServiceAccountName)
 	switch {

@@ -81,7 +81,7 @@ func (c *call) create() error {
 		return c.object(out, http.StatusCreated, answer)
 	}
 	c.dedupOwners(obj)
-	c.managed.created(c.kind, obj, manager(o.FieldManager, c.r))
+	c.managed.Created(c.kind, obj, manager(o.FieldManager, c.r))
 	started := c.Clock.Now()
 	created, err := c.Registry.Create(c.ctx(), c.kind, c.namespace, obj, registry.WriteOptions{
 		DryRun: c.dryRun, FieldManager: manager(o.FieldManager, c.r), Options: o,

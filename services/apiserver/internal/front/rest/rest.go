@@ -26,6 +26,7 @@ import (
 	"coracle.local/services/apiserver/internal/front/rest/connect"
 	"coracle.local/services/apiserver/internal/front/rest/discovery"
 	"coracle.local/services/apiserver/internal/front/rest/health"
+	"coracle.local/services/apiserver/internal/front/rest/managed"
 	"coracle.local/services/apiserver/internal/front/rest/respond"
 	"coracle.local/services/apiserver/internal/front/rest/stream"
 	"coracle.local/services/apiserver/internal/openapi"
@@ -144,7 +145,7 @@ type server struct {
 	openapi   *openapi.Documents
 	connect   *connect.Connector
 	fields    *selectableFields
-	managed   *managers
+	managed   *managed.Managers
 	metrics   *metrics
 	scrape    http.Handler
 }
@@ -171,7 +172,7 @@ func New(c Config) (http.Handler, error) {
 	s := &server{Config: c, respond: respond.New(), openapi: openapi.New()}
 	s.discovery = discovery.New(c.Address)
 	s.fields = &selectableFields{registry: c.Registry}
-	s.managed = newManagers(c.Registry)
+	s.managed = managed.New(c.Registry)
 	s.metrics = newMetrics(c.Metrics)
 	s.scrape = scraper(c.Metrics)
 	s.sender = &stream.Sender{Sent: s.metrics.event}

@@ -141,7 +141,7 @@ func (c *call) setScale(s *strategy.Scale[kinds.Object], who string, o registry.
 		next := current.DeepCopyObject().(kinds.Object)
 		s.SetReplicas(next, wanted.Spec.Replicas)
 		next.SetResourceVersion(wanted.ResourceVersion)
-		c.managed.updated(c.kind, "scale", current, next, who)
+		c.managed.Updated(c.kind, "scale", current, next, who)
 		return next, nil
 	}, o)
 	if err != nil {

@@ -46,7 +46,7 @@ func (c *call) replace(subresource string) error {
 		}
 		// A retry must not see what an earlier try made of the body.
 		next := obj.DeepCopyObject().(kinds.Object)
-		c.managed.updated(c.kind, subresource, current, next, who)
+		c.managed.Updated(c.kind, subresource, current, next, who)
 		return next, nil
 	}
 	updated, created, err := c.Registry.Update(c.ctx(), c.kind, c.namespace, c.t.Name, subresource, change, registry.UpdateOptions{
@@ -102,7 +102,7 @@ func (c *call) patch(subresource string) error {
 		if err := c.named(next); err != nil {
 			return nil, err
 		}
-		c.managed.updated(c.kind, subresource, current, next, who)
+		c.managed.Updated(c.kind, subresource, current, next, who)
 		if !conditional {
 			// The patch is for whatever version there is; without one the
 			// registry tries again if another write comes first.

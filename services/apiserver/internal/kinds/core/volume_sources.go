@@ -96,7 +96,8 @@ func validateMonitors(monitors []string, childAndValue ...string) func(*field.Pa
 }
 
 // validateCSIDriverName checks the name by which a driver registers.
-func validateCSIDriverName(p *field.Path, name string) field.ErrorList {
+// ValidateCSIDriverName checks a reference to a CSI driver.
+func ValidateCSIDriverName(p *field.Path, name string) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(p, "")}
 	}
@@ -109,7 +110,7 @@ func validateCSIDriverName(p *field.Path, name string) field.ErrorList {
 
 func validateCSIVolume(source *corev1.CSIVolumeSource) func(*field.Path) field.ErrorList {
 	return func(p *field.Path) field.ErrorList {
-		errs := validateCSIDriverName(p.Child("driver"), source.Driver)
+		errs := ValidateCSIDriverName(p.Child("driver"), source.Driver)
 		if ref := source.NodePublishSecretRef; ref != nil {
 			if ref.Name == "" {
 				return append(errs, field.Required(p.Child("nodePublishSecretRef", "name"), ""))
@@ -122,7 +123,7 @@ func validateCSIVolume(source *corev1.CSIVolumeSource) func(*field.Path) field.E
 
 func validateCSIPersistent(source *corev1.CSIPersistentVolumeSource) func(*field.Path) field.ErrorList {
 	return func(p *field.Path) field.ErrorList {
-		errs := validateCSIDriverName(p.Child("driver"), source.Driver)
+		errs := ValidateCSIDriverName(p.Child("driver"), source.Driver)
 		errs = append(errs, check.Set(p, "volumeHandle", source.VolumeHandle)...)
 		for _, ref := range []struct {
 			child  string

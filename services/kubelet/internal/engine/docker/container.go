@@ -103,9 +103,7 @@ func (r *Runtime) removeContainer(ctx context.Context, id string, labels map[str
 	if err := r.calls.remove(ctx, id); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	delete(r.ended, id)
-	r.mu.Unlock()
+	r.forgetEnd(id)
 	if link := labels[labelLogPath]; link != "" {
 		// Only a link is ours. The folder goes with its last link.
 		if target, err := os.Lstat(link); err == nil && target.Mode()&fs.ModeSymlink != 0 {

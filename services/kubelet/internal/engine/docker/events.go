@@ -29,6 +29,9 @@ func (r *Runtime) Events(ctx context.Context) (<-chan engine.Event, error) {
 		for {
 			select {
 			case message := <-messages:
+				if message.Action == events.ActionOOM {
+					r.forgetEnd(message.Actor.ID)
+				}
 				event := engine.Event{PodUID: types.UID(message.Actor.Attributes[labelUID])}
 				select {
 				case out <- event:
@@ -44,4 +47,12 @@ func (r *Runtime) Events(ctx context.Context) (<-chan engine.Event, error) {
 		}
 	}()
 	return out, nil
+}
+
+// forgetEnd has an ended container inspected again: the engine may learn after
+// its end that it was for want of memory.
+func (r *Runtime) forgetEnd(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.ended, id)
 }

@@ -29,6 +29,9 @@ func translateContainer(in container.InspectResponse) engine.Container {
 	case s.Running: // paused and restarting ones too
 		out.State, out.StartedAt = engine.Running, started
 	case !finished.IsZero():
+		if started.After(finished) {
+			started = finished // the engine may note the start of a short life after its end
+		}
 		out.State, out.StartedAt, out.FinishedAt = engine.Exited, started, finished
 		out.ExitCode, out.Message = s.ExitCode, s.Error
 		switch {

@@ -163,6 +163,7 @@ func TestTranslateContainer(t *testing.T) {
 		{"running", container.State{Running: true, StartedAt: started, FinishedAt: never}, engine.Running, "", 0, never, started},
 		{"running again", container.State{Running: true, StartedAt: finished, FinishedAt: started, ExitCode: 1}, engine.Running, "", 0, never, finished},
 		{"completed", container.State{StartedAt: started, FinishedAt: finished}, engine.Exited, "Completed", 0, finished, started},
+		{"noted too late", container.State{StartedAt: finished, FinishedAt: started}, engine.Exited, "Completed", 0, started, started},
 		{"failed", container.State{StartedAt: started, FinishedAt: finished, ExitCode: 3}, engine.Exited, "Error", 3, finished, started},
 		{"out of memory", container.State{StartedAt: started, FinishedAt: finished, ExitCode: 137, OOMKilled: true}, engine.Exited, "OOMKilled", 137, finished, started},
 		{"could not start", container.State{StartedAt: never, FinishedAt: never, ExitCode: 127, Error: "no such file"}, engine.Exited, "ContainerCannotRun", 127, created, created},

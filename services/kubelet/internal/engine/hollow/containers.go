@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"coracle.local/services/kubelet/internal/engine"
+	"coracle.local/services/kubelet/internal/podspec"
 )
 
 // Exit codes of processes that a signal ended.
@@ -77,7 +78,7 @@ func (e *Engine) StartContainer(_ context.Context, id string) error {
 	}
 	c.State, c.StartedAt, c.FinishedAt, c.ExitCode, c.Reason = engine.Running, e.cfg.Clock.Now(), time.Time{}, 0, ""
 	after, code, ends := p.fate()
-	if c.Annotations[KindAnnotation] == KindInit {
+	if c.Annotations[podspec.KindAnnotation] == podspec.KindInit {
 		after, code, ends = 0, 0, true
 	}
 	switch {

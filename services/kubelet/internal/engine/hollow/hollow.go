@@ -33,13 +33,6 @@ const (
 	RunAnnotation  = "coracle.local/hollow-run"
 )
 
-// KindAnnotation of a container tells what it is to its pod; KindInit ends by
-// itself.
-const (
-	KindAnnotation = "coracle.local/container-kind"
-	KindInit       = "init"
-)
-
 // Config of an engine. The zero value is usable.
 type Config struct {
 	Clock clock.WithDelayedExecution

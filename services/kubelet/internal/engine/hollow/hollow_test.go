@@ -9,6 +9,7 @@ import (
 	"coracle.local/services/kubelet/internal/engine"
 	"coracle.local/services/kubelet/internal/engine/enginetest"
 	"coracle.local/services/kubelet/internal/engine/hollow"
+	"coracle.local/services/kubelet/internal/podspec"
 )
 
 func TestRuntime(t *testing.T) {
@@ -52,7 +53,7 @@ func TestFates(t *testing.T) {
 		{"and fails", map[string]string{hollow.RunAnnotation: "30s", hollow.ExitAnnotation: "2"}, nil, 30 * time.Second, 2},
 		{"at once", map[string]string{hollow.ExitAnnotation: "3"}, nil, 0, 3},
 		{"nonsense is ignored", map[string]string{hollow.ExitAnnotation: "x"}, nil, -1, 0},
-		{"init containers end", nil, map[string]string{hollow.KindAnnotation: hollow.KindInit}, 0, 0},
+		{"init containers end", nil, map[string]string{podspec.KindAnnotation: podspec.KindInit}, 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ package document
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"k8s.io/kube-openapi/pkg/builder"
@@ -37,6 +38,7 @@ func Write(dir string, definitions common.GetOpenAPIDefinitions) error {
 	if err := w.v2(v2); err != nil {
 		return err
 	}
+	models := map[string]*spec.Schema{}
 	for _, c := range routes {
 		v3, err := builder3.BuildOpenAPISpecFromRoutes([]common.RouteContainer{c}, v3Config(definitions, names.only(c.groupVersion)))
 		if err != nil {
@@ -45,6 +47,12 @@ func Write(dir string, definitions common.GetOpenAPIDefinitions) error {
 		if err := w.v3(c.document(), v3); err != nil {
 			return err
 		}
+		if v3.Components != nil {
+			maps.Copy(models, v3.Components.Schemas)
+		}
+	}
+	if err := w.types(models); err != nil {
+		return fmt.Errorf("write the types: %w", err)
 	}
 	return w.finish()
 }

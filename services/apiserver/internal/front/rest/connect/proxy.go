@@ -1,0 +1,202 @@
+package connect
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/util/proxy"
+)
+
+// ProxyPod forwards a request to a port of a pod. id is a name, and may have a
+// scheme before and a port behind it.
+func (c *Connector) ProxyPod(w http.ResponseWriter, r *http.Request, namespace, id, path string) error {
+	scheme, name, port, ok := utilnet.SplitSchemeNamePort(id)
+	if !ok {
+		return apierrors.NewBadRequest(fmt.Sprintf("invalid pod request %q", id))
+	}
+	pod, err := c.Objects.Pod(r.Context(), namespace, name)
+	if err != nil {
+		return err
+	}
+	if port == "" {
+		port = firstPort(pod)
+	}
+	if ip := net.ParseIP(pod.Status.PodIP); ip == nil || !ip.IsGlobalUnicast() {
+		return apierrors.NewBadRequest("address not allowed")
+	}
+	c.proxy(w, r, &url.URL{Scheme: scheme, Host: hostPort(pod.Status.PodIP, port), Path: path}, c.podTransport(pod))
+	return nil
+}
+
+func firstPort(pod *corev1.Pod) string {
+	for _, container := range pod.Spec.Containers {
+		if len(container.Ports) > 0 {
+			return strconv.Itoa(int(container.Ports[0].ContainerPort))
+		}
+	}
+	return ""
+}
+
+func hostPort(host, port string) string {
+	switch {
+	case port != "":
+		return net.JoinHostPort(host, port)
+	case strings.Contains(host, ":"):
+		return "[" + host + "]"
+	}
+	return host
+}
+
+// podTransport reaches a pod through its kubelet, so that this server needs no
+// route into the pods' network. It serves one request: the next may find the
+// name with another pod.
+func (c *Connector) podTransport(pod *corev1.Pod) *http.Transport {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			_, text, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			port, err := strconv.ParseInt(text, 10, 32)
+			if err != nil {
+				return nil, err
+			}
+			return c.connect(ctx, pod, int32(port))
+		},
+		DisableKeepAlives: true,
+		// Pods have certificates of their own making, if any.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // as upstream does
+	}
+}
+
+// ProxyService forwards a request to one of a service's endpoints.
+func (c *Connector) ProxyService(w http.ResponseWriter, r *http.Request, namespace, id, path string) error {
+	scheme, name, port, ok := utilnet.SplitSchemeNamePort(id)
+	if !ok {
+		return apierrors.NewBadRequest(fmt.Sprintf("invalid service request %q", id))
+	}
+	if number, err := strconv.ParseInt(port, 10, 64); err == nil {
+		service, err := c.Objects.Service(r.Context(), namespace, name)
+		if err != nil {
+			return err
+		}
+		if port, ok = portName(service, number); !ok {
+			return apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %d found for service %q", number, name))
+		}
+	}
+	pod, address, err := c.endpoint(r.Context(), namespace, name, port)
+	if err != nil {
+		return err
+	}
+	c.proxy(w, r, &url.URL{Scheme: scheme, Host: address, Path: path}, c.podTransport(pod))
+	return nil
+}
+
+func portName(service *corev1.Service, number int64) (string, bool) {
+	for _, p := range service.Spec.Ports {
+		if int64(p.Port) == number {
+			return p.Name, true
+		}
+	}
+	return "", false
+}
+
+// endpoint chooses a ready endpoint of a service that is a pod, at random.
+func (c *Connector) endpoint(ctx context.Context, namespace, service, port string) (*corev1.Pod, string, error) {
+	slices, err := c.Objects.EndpointSlices(ctx, namespace, service)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, i := range rand.Perm(len(slices)) {
+		for _, p := range slices[i].Ports {
+			if p.Port == nil || p.Name == nil || *p.Name != port {
+				continue
+			}
+			for _, e := range rand.Perm(len(slices[i].Endpoints)) {
+				endpoint := &slices[i].Endpoints[e]
+				if pod := c.podOf(ctx, namespace, endpoint); pod != nil {
+					return pod, net.JoinHostPort(endpoint.Addresses[0], strconv.Itoa(int(*p.Port))), nil
+				}
+			}
+		}
+	}
+	return nil, "", apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", service))
+}
+
+// podOf returns the pod that an endpoint is, nil if it is none that is ready.
+// Addresses that are no pod's are not proxied to: anybody can write them.
+func (c *Connector) podOf(ctx context.Context, namespace string, e *discoveryv1.Endpoint) *corev1.Pod {
+	if e.Conditions.Ready != nil && !*e.Conditions.Ready || e.TargetRef == nil || e.TargetRef.Namespace != namespace || len(e.Addresses) == 0 {
+		return nil
+	}
+	pod, err := c.Objects.Pod(ctx, namespace, e.TargetRef.Name)
+	if err != nil {
+		return nil
+	}
+	for _, ip := range pod.Status.PodIPs {
+		if ip.IP == e.Addresses[0] {
+			return pod
+		}
+	}
+	return nil
+}
+
+// ProxyNode forwards a request to a node's kubelet, or to another port of the
+// node.
+func (c *Connector) ProxyNode(w http.ResponseWriter, r *http.Request, id, path string) error {
+	scheme, name, port, ok := utilnet.SplitSchemeNamePort(id)
+	if !ok {
+		return apierrors.NewBadRequest(fmt.Sprintf("invalid node request %q", id))
+	}
+	if _, err := c.Objects.Node(r.Context(), name); err != nil {
+		return err
+	}
+	if c.Kubelets == nil {
+		return apierrors.NewServiceUnavailable("this server has no way to reach kubelets")
+	}
+	kubelet, transport, err := c.Kubelets.HTTP(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	location := &url.URL{Scheme: kubelet.Scheme, Host: kubelet.Host, Path: path}
+	if port != "" && port != kubelet.Port() {
+		location.Scheme, location.Host = scheme, net.JoinHostPort(kubelet.Hostname(), port)
+		transport = &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // as upstream does
+	}
+	c.proxy(w, r, location, transport)
+	return nil
+}
+
+// proxy forwards a request, upgrades included.
+func (c *Connector) proxy(w http.ResponseWriter, r *http.Request, location *url.URL, transport http.RoundTripper) {
+	if location.Scheme == "" {
+		location.Scheme = "http"
+	}
+	if location.Path != "" && !strings.HasPrefix(location.Path, "/") {
+		location.Path = "/" + location.Path
+	}
+	// Who the client is to us is no business of what it is forwarded to.
+	r = r.Clone(r.Context())
+	for name := range r.Header {
+		if strings.HasPrefix(name, "Impersonate-") || strings.HasPrefix(name, "X-Remote-") {
+			r.Header.Del(name)
+		}
+	}
+	proxy.NewUpgradeAwareHandler(location, transport, true, false, responder(c.Fail)).ServeHTTP(w, r)
+}
+
+type responder func(http.ResponseWriter, *http.Request, error)
+
+// Error implements the proxy's responder.
+func (f responder) Error(w http.ResponseWriter, r *http.Request, err error) { f(w, r, err) }

@@ -1,0 +1,330 @@
+// Package node keeps the kubelet's own Node object: registers it, renews its
+// lease, and reports its status.
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"coracle.local/services/kubelet/internal/events"
+)
+
+// Nodes are the API server's.
+type Nodes interface {
+	Get(ctx context.Context, namespace, name string) (*corev1.Node, error)
+	Create(ctx context.Context, n *corev1.Node) (*corev1.Node, error)
+	Patch(ctx context.Context, namespace, name string, pt types.PatchType, data []byte, subresource string) (*corev1.Node, error)
+}
+
+// Leases are the API server's.
+type Leases interface {
+	Get(ctx context.Context, namespace, name string) (*coordinationv1.Lease, error)
+	Create(ctx context.Context, l *coordinationv1.Lease) (*coordinationv1.Lease, error)
+	Update(ctx context.Context, l *coordinationv1.Lease) (*coordinationv1.Lease, error)
+}
+
+// Periods of reporting, upstream's.
+const (
+	// statusPeriod is how often the status is looked at, and written where it
+	// has changed.
+	statusPeriod = 10 * time.Second
+	// reportPeriod is how often it is written even if it has not.
+	reportPeriod = 5 * time.Minute
+	// hurry is how often it is looked at until the node is ready.
+	hurry = 500 * time.Millisecond
+	// leaseDuration is how long a node lives on after its last sign of life.
+	leaseDuration = 40 * time.Second
+	leasePeriod   = leaseDuration / 4
+)
+
+// Config is what a Keeper needs.
+type Config struct {
+	Name       string
+	Hostname   string
+	Labels     map[string]string
+	Taints     []corev1.Taint
+	ProviderID string
+	// Register: make the Node where there is none. Else wait for it.
+	Register bool
+	Nodes    Nodes
+	Leases   Leases
+	// Facts looks at the machine and its engine.
+	Facts  func(ctx context.Context) Facts
+	Events events.Recorder
+	Clock  clock.Clock
+	Log    *zap.Logger
+	// Changed is told of every state of the Node that is seen; nil for nobody.
+	Changed func(*corev1.Node)
+}
+
+// Keeper keeps a Node.
+type Keeper struct {
+	cfg Config
+
+	mu       sync.Mutex
+	node     *corev1.Node
+	reported time.Time
+	now      chan struct{} // look at the status at once
+}
+
+// NewKeeper makes a keeper.
+func NewKeeper(cfg Config) *Keeper { return &Keeper{cfg: cfg, now: make(chan struct{}, 1)} }
+
+// Node is the newest state that was seen, nil before the first. It must not be
+// modified.
+func (k *Keeper) Node() *corev1.Node {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.node
+}
+
+// Seen tells of a newer state of the Node.
+func (k *Keeper) Seen(n *corev1.Node) {
+	k.mu.Lock()
+	k.node = n
+	k.mu.Unlock()
+	if k.cfg.Changed != nil {
+		k.cfg.Changed(n)
+	}
+}
+
+// Hurry has the status looked at at once, because something has changed.
+func (k *Keeper) Hurry() {
+	select {
+	case k.now <- struct{}{}:
+	default:
+	}
+}
+
+// Run registers the node, and reports and renews until ctx is done.
+func (k *Keeper) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	k.cfg.Events.Node(k.cfg.Name, "", corev1.EventTypeNormal, "Starting", "Starting kubelet.")
+	if !k.register(ctx) {
+		return nil
+	}
+	group.Go(func() { k.renew(ctx) })
+	k.reportAll(ctx)
+	group.Wait()
+	return nil
+}
+
+// pause waits; it reports false when ctx is done.
+func (k *Keeper) pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-k.cfg.Clock.After(d):
+	case <-k.now:
+	}
+	return ctx.Err() == nil
+}
+
+// register makes the Node, or takes over the one of an earlier run.
+func (k *Keeper) register(ctx context.Context) bool {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 7*time.Second) {
+		n, err := k.tryRegister(ctx)
+		if err == nil {
+			k.cfg.Log.Info("node is registered", zap.String("node", k.cfg.Name))
+			k.Seen(n)
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		k.cfg.Log.Info("node is not registered yet", zap.String("node", k.cfg.Name), zap.Error(err))
+		if !k.pause(ctx, wait) {
+			return false
+		}
+	}
+}
+
+func (k *Keeper) tryRegister(ctx context.Context) (*corev1.Node, error) {
+	fresh := k.initial(ctx)
+	if k.cfg.Register {
+		n, err := k.cfg.Nodes.Create(ctx, fresh)
+		if err == nil {
+			k.reported = k.cfg.Clock.Now()
+			k.announce(nil, n)
+			return n, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return nil, fmt.Errorf("create node: %w", err)
+		}
+	}
+	old, err := k.cfg.Nodes.Get(ctx, "", k.cfg.Name)
+	if err != nil {
+		return nil, fmt.Errorf("get node: %w", err)
+	}
+	return k.relabel(ctx, old, fresh)
+}
+
+// initial is the Node of a new machine.
+func (k *Keeper) initial(ctx context.Context) *corev1.Node {
+	n := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: k.cfg.Name, Labels: k.labels()},
+		Spec:       corev1.NodeSpec{Taints: slices.Clone(k.cfg.Taints), ProviderID: k.cfg.ProviderID},
+	}
+	n.Status = Status(k.cfg.Facts(ctx), corev1.NodeStatus{})
+	return n
+}
+
+func (k *Keeper) labels() map[string]string {
+	labels := map[string]string{
+		corev1.LabelHostname: k.cfg.Hostname, corev1.LabelOSStable: runtime.GOOS, corev1.LabelArchStable: runtime.GOARCH,
+		"beta.kubernetes.io/os": runtime.GOOS, "beta.kubernetes.io/arch": runtime.GOARCH,
+	}
+	maps.Copy(labels, k.cfg.Labels)
+	return labels
+}
+
+// relabel puts right the labels that a kubelet answers for.
+func (k *Keeper) relabel(ctx context.Context, old, fresh *corev1.Node) (*corev1.Node, error) {
+	change := map[string]string{}
+	for key, v := range fresh.Labels {
+		if old.Labels[key] != v {
+			change[key] = v
+		}
+	}
+	if len(change) == 0 {
+		return old, nil
+	}
+	data, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": change}})
+	if err != nil {
+		return nil, err
+	}
+	n, err := k.cfg.Nodes.Patch(ctx, "", k.cfg.Name, types.MergePatchType, data, "")
+	if err != nil {
+		return nil, fmt.Errorf("label node: %w", err)
+	}
+	return n, nil
+}
+
+// reportAll reports for as long as ctx lasts.
+func (k *Keeper) reportAll(ctx context.Context) {
+	for {
+		ready, err := k.report(ctx)
+		if err != nil && ctx.Err() == nil {
+			k.cfg.Log.Warn("node status could not be reported", zap.String("node", k.cfg.Name), zap.Error(err))
+		}
+		wait := statusPeriod
+		if !ready {
+			wait = hurry
+		}
+		if !k.pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+// report writes the status if it has changed, or was not written for long.
+func (k *Keeper) report(ctx context.Context) (ready bool, err error) {
+	old := k.Node()
+	fresh := Status(k.cfg.Facts(ctx), old.Status)
+	ready = isReady(fresh)
+	if !changed(old.Status, fresh) && k.cfg.Clock.Since(k.reported) < reportPeriod {
+		return ready, nil
+	}
+	n, err := k.patch(ctx, old, fresh)
+	if apierrors.IsNotFound(err) {
+		// Deleted under our feet: a kubelet that lives has a Node.
+		if n, err = k.tryRegister(ctx); err == nil {
+			k.Seen(n)
+		}
+		return ready, err
+	}
+	if err != nil {
+		if newer, getErr := k.cfg.Nodes.Get(ctx, "", k.cfg.Name); getErr == nil {
+			k.Seen(newer)
+		}
+		return ready, err
+	}
+	k.reported = k.cfg.Clock.Now()
+	k.announce(old, n)
+	k.Seen(n)
+	return ready, nil
+}
+
+// changed compares statuses without the conditions' heartbeats.
+func changed(a, b corev1.NodeStatus) bool {
+	x, y := a.DeepCopy(), b.DeepCopy()
+	for _, s := range []*corev1.NodeStatus{x, y} {
+		for i := range s.Conditions {
+			s.Conditions[i].LastHeartbeatTime = metav1.Time{}
+		}
+	}
+	return !equality.Semantic.DeepEqual(x, y)
+}
+
+func isReady(s corev1.NodeStatus) bool { return statusOf(s, corev1.NodeReady) == corev1.ConditionTrue }
+
+func statusOf(s corev1.NodeStatus, t corev1.NodeConditionType) corev1.ConditionStatus {
+	for _, c := range s.Conditions {
+		if c.Type == t {
+			return c.Status
+		}
+	}
+	return ""
+}
+
+// announce tells of conditions that turned, in upstream's words.
+func (k *Keeper) announce(old, n *corev1.Node) {
+	say := func(reason string) {
+		k.cfg.Events.Node(k.cfg.Name, n.UID, corev1.EventTypeNormal, reason, "Node %s status is now: %s", k.cfg.Name, reason)
+	}
+	for _, c := range n.Status.Conditions {
+		before := corev1.ConditionStatus("")
+		if old != nil {
+			before = statusOf(old.Status, c.Type)
+		}
+		switch {
+		case before == c.Status:
+		case c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue:
+			say("NodeReady")
+		case c.Type == corev1.NodeReady && before != "":
+			say("NodeNotReady")
+		case c.Type == corev1.NodeMemoryPressure:
+			say(oneOf(c.Status == corev1.ConditionTrue, "NodeHasInsufficientMemory", "NodeHasSufficientMemory"))
+		case c.Type == corev1.NodeDiskPressure:
+			say(oneOf(c.Status == corev1.ConditionTrue, "NodeHasDiskPressure", "NodeHasNoDiskPressure"))
+		case c.Type == corev1.NodePIDPressure:
+			say(oneOf(c.Status == corev1.ConditionTrue, "NodeHasInsufficientPID", "NodeHasSufficientPID"))
+		}
+	}
+	if old == nil {
+		return
+	}
+	if was, is := old.Status.NodeInfo.BootID, n.Status.NodeInfo.BootID; was != "" && was != is {
+		k.cfg.Events.Node(k.cfg.Name, n.UID, corev1.EventTypeWarning, "Rebooted", "Node %s has been rebooted, boot id: %s", k.cfg.Name, is)
+	}
+}
+
+func oneOf(first bool, a, b string) string {
+	if first {
+		return a
+	}
+	return b
+}
+
+// offset spreads the nodes of one process over a period.
+func offset(name string, period time.Duration) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name)) // never fails
+	return time.Duration(float64(period) * float64(h.Sum32()) / (1 << 32))
+}
