@@ -9,10 +9,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	"coracle.local/libs/apistatus"
 	"coracle.local/libs/kinds"
@@ -123,6 +127,7 @@ func (l *objectList) DeepCopyObject() runtime.Object {
 // once.
 type Informers struct {
 	conn *Conn
+	log  *zap.Logger
 
 	mu      sync.Mutex
 	byScope map[string]cache.SharedIndexInformer
@@ -132,7 +137,14 @@ type Informers struct {
 
 // NewInformers returns an empty set.
 func NewInformers(c *Conn) *Informers {
-	return &Informers{conn: c, byScope: map[string]cache.SharedIndexInformer{}}
+	return &Informers{conn: c, log: zap.NewNop(), byScope: map[string]cache.SharedIndexInformer{}}
+}
+
+// LogTo has watches that fail for other reasons than a lost connection told to
+// log. Call it before asking for informers.
+func (f *Informers) LogTo(log *zap.Logger) *Informers {
+	f.log = log
+	return f
 }
 
 type informerConfig struct {
@@ -196,6 +208,9 @@ func DynamicInformer(f *Informers, k *kinds.Kind, o ...InformerOption) cache.Sha
 	if err := inf.SetTransform(cfg.transform); err != nil {
 		panic(fmt.Sprintf("client: a new informer refuses its transform: %v", err))
 	}
+	if err := inf.SetWatchErrorHandlerWithContext(f.watchFailed(k)); err != nil {
+		panic(fmt.Sprintf("client: a new informer refuses its error handler: %v", err))
+	}
 	f.byScope[scope] = inf
 	if f.ctx != nil {
 		f.start(inf)
@@ -239,11 +254,21 @@ func (f *Informers) Run(ctx context.Context) error {
 	return nil
 }
 
+// watchFailed takes the place of client-go's own logging.
+func (f *Informers) watchFailed(k *kinds.Kind) cache.WatchErrorHandlerWithContext {
+	return func(ctx context.Context, _ *cache.Reflector, err error) {
+		if ctx.Err() != nil || errors.Is(err, io.EOF) || Transient(err) || apierrors.IsResourceExpired(err) {
+			return
+		}
+		f.log.Warn("watch failed and is tried again", zap.String("resource", k.String()), zap.Error(err))
+	}
+}
+
 func (f *Informers) start(inf cache.SharedIndexInformer) {
 	f.group.Add(1)
 	go func() {
 		defer f.group.Done()
-		inf.RunWithContext(f.ctx)
+		inf.RunWithContext(klog.NewContext(f.ctx, logr.Discard()))
 	}()
 }
 

@@ -11,12 +11,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"coracle.local/cmd/coracle/cluster"
-	"coracle.local/libs/client"
 	"coracle.local/libs/kinds"
 	"coracle.local/libs/serve"
 	apiv1 "coracle.local/proto/coracle/api/v1"
@@ -88,19 +85,11 @@ func (s *stranger) write(k *kinds.Kind, o kinds.Object) *dynamicpb.Message {
 	return w
 }
 
-func createNamespaces(t *testing.T, c *fixture.Cluster) {
-	t.Helper()
-	for _, name := range samples.Namespaces() {
-		_, err := client.For[*corev1.Namespace](c.Conn).Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func TestEveryKindRoundTripsForAStranger(t *testing.T) {
 	c := fixture.Start(t, cluster.Config{Controllers: []string{"-*"}})
-	createNamespaces(t, c)
+	if err := samples.Prepare(context.Background(), c.Conn); err != nil {
+		t.Fatal(err)
+	}
 	s := newStranger(t, c)
 	objects, err := samples.All()
 	if err != nil {

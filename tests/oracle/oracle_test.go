@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
@@ -50,10 +49,8 @@ func TestUpstreamAndWeReadEachOther(t *testing.T) {
 func store(t *testing.T, c *fixture.Cluster) {
 	t.Helper()
 	ctx := context.Background()
-	for _, name := range samples.Namespaces() {
-		if _, err := client.For[*corev1.Namespace](c.Conn).Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
-			t.Fatal(err)
-		}
+	if err := samples.Prepare(ctx, c.Conn); err != nil {
+		t.Fatal(err)
 	}
 	objects, err := samples.All()
 	if err != nil {

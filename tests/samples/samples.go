@@ -3,23 +3,39 @@
 package samples
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
+	"coracle.local/libs/client"
 	"coracle.local/libs/kinds"
 )
 
 //go:embed samples.yaml
 var file string
 
-// Namespaces are where the samples go; they must exist first. The one named
-// limited has a quota and a limit range in it, which change what others make.
-func Namespaces() []string { return []string{"samples", "limited"} }
+// Prepare makes the namespaces that the samples go to, with the accounts that
+// controllers make otherwise. The one named limited has a quota and a limit
+// range in it, which change what others make.
+func Prepare(ctx context.Context, c *client.Conn) error {
+	for _, name := range []string{"samples", "limited"} {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if _, err := client.For[*corev1.Namespace](c).Create(ctx, namespace); err != nil {
+			return fmt.Errorf("prepare samples: %w", err)
+		}
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "default"}}
+		if _, err := client.For[*corev1.ServiceAccount](c).Create(ctx, account); err != nil {
+			return fmt.Errorf("prepare samples: %w", err)
+		}
+	}
+	return nil
+}
 
 // All returns fresh objects, without apiVersion and kind set.
 func All() ([]kinds.Object, error) {

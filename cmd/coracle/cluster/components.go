@@ -2,10 +2,14 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net/netip"
 
+	"coracle.local/libs/client"
 	"coracle.local/libs/serve"
 	"coracle.local/libs/trace"
+	manager "coracle.local/services/controller-manager/app"
 	scheduler "coracle.local/services/scheduler/app"
 )
 
@@ -16,7 +20,7 @@ type part func(ctx context.Context) error
 // in memory that speaks for it alone.
 func (c *Cluster) runComponents(ctx context.Context) error {
 	var parts []part
-	for _, make := range []func() ([]part, error){c.scheduler} {
+	for _, make := range []func() ([]part, error){c.scheduler, c.controllerManager} {
 		made, err := make()
 		if err != nil {
 			c.closeListeners()
@@ -34,27 +38,62 @@ func (c *Cluster) runComponents(ctx context.Context) error {
 	return serve.All(ctx, run...)
 }
 
-func (c *Cluster) scheduler() ([]part, error) {
-	const name = "system:kube-scheduler"
-	conn, err := c.Dial(name)
+// member is what the components beside the API server have in common.
+type member struct {
+	conn   *client.Conn
+	tls    *tls.Config
+	tracer *trace.Tracer
+}
+
+// join connects a component to the API server as a user of the groups.
+func (c *Cluster) join(component, name string, groups ...string) (*member, error) {
+	conn, err := c.Dial(name, groups...)
 	if err != nil {
-		return nil, fmt.Errorf("scheduler: %w", err)
+		return nil, fmt.Errorf("%s: %w", component, err)
 	}
-	tls, err := c.serving("kube-scheduler")
+	tls, err := c.serving(component)
 	if err != nil {
 		return nil, err
 	}
-	tracer := trace.New("scheduler", trace.Reporter(conn.GRPC()))
-	cfg := scheduler.Config{Log: c.cfg.Log.Named("scheduler"), Conn: conn, Listener: c.serves["scheduler"], TLS: tls, Tracer: tracer}
-	return []part{func(ctx context.Context) error {
-		defer func() { _ = conn.Close() }()
-		defer func() { _ = tracer.Shutdown(context.WithoutCancel(ctx)) }()
-		if err := scheduler.Run(ctx, cfg); err != nil {
-			return fmt.Errorf("scheduler: %w", err)
+	return &member{conn, tls, trace.New(component, trace.Reporter(conn.GRPC()))}, nil
+}
+
+// part runs a component and closes what it was given.
+func (m *member) part(component string, run func(context.Context) error) part {
+	return func(ctx context.Context) error {
+		defer func() { _ = m.conn.Close() }()
+		defer func() { _ = m.tracer.Shutdown(context.WithoutCancel(ctx)) }()
+		if err := run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", component, err)
 		}
 		return nil
-	}}, nil
+	}
 }
+
+func (c *Cluster) scheduler() ([]part, error) {
+	m, err := c.join("scheduler", "system:kube-scheduler")
+	if err != nil {
+		return nil, err
+	}
+	cfg := scheduler.Config{Log: c.cfg.Log.Named("scheduler"), Conn: m.conn, Listener: c.serves["scheduler"], TLS: m.tls, Tracer: m.tracer}
+	return []part{m.part("scheduler", func(ctx context.Context) error { return scheduler.Run(ctx, cfg) })}, nil
+}
+
+func (c *Cluster) controllerManager() ([]part, error) {
+	m, err := c.join("controller-manager", "system:kube-controller-manager")
+	if err != nil {
+		return nil, err
+	}
+	cfg := manager.Config{
+		Log: c.cfg.Log.Named("controller-manager"), Conn: m.conn, Listener: c.serves["controller-manager"], TLS: m.tls, Tracer: m.tracer,
+		Controllers: c.cfg.Controllers, RootCA: c.keys.CA.CertPEM,
+		AllocateNodeCIDRs: true, ClusterCIDRs: []netip.Prefix{PodNetwork},
+	}
+	return []part{m.part("controller-manager", func(ctx context.Context) error { return manager.Run(ctx, cfg) })}, nil
+}
+
+// PodNetwork is the network of pods, of which each node gets a part.
+var PodNetwork = netip.MustParsePrefix("10.244.0.0/16")
 
 // DockerNode is this machine's Docker Engine as a node.
 type DockerNode struct {

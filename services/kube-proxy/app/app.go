@@ -80,7 +80,7 @@ func Run(ctx context.Context, cfg Config) error {
 		tune(cfg.Log)
 	}
 	registry := prometheus.NewRegistry()
-	informers := client.NewInformers(conn)
+	informers := client.NewInformers(conn).LogTo(cfg.Log)
 	services := client.Informer[*corev1.Service](informers)
 	// Headless Services are no matter of kube-proxy's.
 	slices := client.Informer[*discoveryv1.EndpointSlice](informers, client.WithLabelSelector("!"+corev1.IsHeadlessService))

@@ -64,7 +64,7 @@ func run(ctx context.Context, cfg Config) error {
 	defer cancel()
 
 	registry := prometheus.NewRegistry()
-	informers := client.NewInformers(cfg.Conn)
+	informers := client.NewInformers(cfg.Conn).LogTo(cfg.Log)
 	known := catalog.New(informers)
 	recorder := client.NewRecorder(ctx, cfg.Conn, cfg.SchedulerName, cfg.Log)
 	pods := client.For[*corev1.Pod](cfg.Conn).As("kube-scheduler")

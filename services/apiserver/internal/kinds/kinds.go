@@ -6,7 +6,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/kinds/apps"
+	"coracle.local/services/apiserver/internal/kinds/autoscaling"
+	"coracle.local/services/apiserver/internal/kinds/batch"
+	"coracle.local/services/apiserver/internal/kinds/certificates"
+	"coracle.local/services/apiserver/internal/kinds/coordination"
 	"coracle.local/services/apiserver/internal/kinds/core"
+	"coracle.local/services/apiserver/internal/kinds/discovery"
+	"coracle.local/services/apiserver/internal/kinds/events"
+	"coracle.local/services/apiserver/internal/kinds/networking"
+	"coracle.local/services/apiserver/internal/kinds/node"
+	"coracle.local/services/apiserver/internal/kinds/policy"
+	"coracle.local/services/apiserver/internal/kinds/rbac"
+	"coracle.local/services/apiserver/internal/kinds/scheduling"
+	"coracle.local/services/apiserver/internal/kinds/storage"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
@@ -15,6 +28,7 @@ import (
 func Strategies() map[*kinds.Kind]*strategy.Erased {
 	s := set{}
 	addCore(s)
+	addGroups(s)
 	for _, k := range kinds.All() {
 		if s[k] == nil {
 			s[k] = strategy.Shallow(k)
@@ -46,6 +60,42 @@ func addCore(s set) {
 	add(s, core.Secret())
 	add(s, core.Service())
 	add(s, core.ServiceAccount())
+}
+
+func addGroups(s set) {
+	add(s, apps.ControllerRevision())
+	add(s, apps.DaemonSet())
+	add(s, apps.Deployment())
+	add(s, apps.ReplicaSet())
+	add(s, apps.StatefulSet())
+	add(s, autoscaling.HorizontalPodAutoscaler())
+	add(s, autoscaling.HorizontalPodAutoscalerV1())
+	add(s, batch.CronJob())
+	add(s, batch.Job())
+	add(s, certificates.ClusterTrustBundle())
+	add(s, certificates.PodCertificateRequest())
+	add(s, certificates.CertificateSigningRequest())
+	add(s, coordination.Lease())
+	add(s, discovery.EndpointSlice())
+	add(s, events.Event())
+	add(s, networking.Ingress())
+	add(s, networking.IngressClass())
+	add(s, networking.IPAddress())
+	add(s, networking.NetworkPolicy())
+	add(s, networking.ServiceCIDR())
+	add(s, node.RuntimeClass())
+	add(s, policy.PodDisruptionBudget())
+	add(s, rbac.ClusterRole())
+	add(s, rbac.ClusterRoleBinding())
+	add(s, rbac.Role())
+	add(s, rbac.RoleBinding())
+	add(s, scheduling.PriorityClass())
+	add(s, storage.CSIDriver())
+	add(s, storage.CSINode())
+	add(s, storage.CSIStorageCapacity())
+	add(s, storage.StorageClass())
+	add(s, storage.VolumeAttachment())
+	add(s, storage.VolumeAttributesClass())
 }
 
 // checkFinalizers adds the one rule for metadata that upstream has for its

@@ -14,9 +14,6 @@ import (
 // desired one. It finds the two by their field names, Spec and Status.
 func Shallow(k *kinds.Kind) *Erased {
 	shallow := &Erased{AllowUnconditionalUpdate: true, Columns: DefaultColumns(), Cells: DefaultCells}
-	if k.Group == "rbac.authorization.k8s.io" { // TEMPORARY-INTEGRATION
-		shallow.NameRule = func(string, bool) []string { return nil }
-	}
 	hasSpec := stateOf(k.New(), "Spec").IsValid()
 	for _, name := range k.Subresources {
 		if name == "status" {

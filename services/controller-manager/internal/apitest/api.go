@@ -27,7 +27,8 @@ type API struct {
 	Clock clock.PassiveClock
 	// Live delivers every change before the call that made it returns.
 	Live bool
-	// Fail, if not nil, is asked before every call and may refuse it.
+	// Fail, if not nil, is asked before every call, one at a time, and may
+	// refuse it.
 	Fail func(verb string, k *kinds.Kind, namespace, name string) error
 
 	mu       sync.Mutex
@@ -38,6 +39,7 @@ type API struct {
 	calls    []string
 
 	delivery sync.Mutex
+	refusal  sync.Mutex
 }
 
 var _ cluster.API = (*API)(nil)
@@ -78,6 +80,8 @@ func (a *API) begin(verb string, k *kinds.Kind, namespace, name string) error {
 	a.calls = append(a.calls, fmt.Sprintf("%s %s %s", verb, k.Plural, cache.ObjectName{Namespace: namespace, Name: name}))
 	a.mu.Unlock()
 	if a.Fail != nil {
+		a.refusal.Lock()
+		defer a.refusal.Unlock()
 		return a.Fail(verb, k, namespace, name)
 	}
 	return nil

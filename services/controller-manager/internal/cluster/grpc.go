@@ -33,7 +33,7 @@ type scope struct {
 
 // NewGRPC returns the API over a connection. Events are written until ctx ends.
 func NewGRPC(ctx context.Context, conn *client.Conn, log *zap.Logger) *GRPC {
-	return &GRPC{ctx: ctx, log: log, conn: conn, informers: client.NewInformers(conn), caches: map[scope]*informed{}}
+	return &GRPC{ctx: ctx, log: log, conn: conn, informers: client.NewInformers(conn).LogTo(log), caches: map[scope]*informed{}}
 }
 
 // Open makes the caches that were asked for. It stands between the making of

@@ -9,13 +9,16 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/libs/trace"
 	"coracle.local/services/controller-manager/internal/cluster"
 	"coracle.local/services/controller-manager/internal/plan"
 )
@@ -32,7 +35,8 @@ type Spec[K comparable, S any] struct {
 	Part string
 	// Component is the source of its events; empty is Name.
 	Component string
-	// Workers is how many keys are worked on at once; 0 is 5.
+	// Workers is how many keys are worked on at once; 0 is 5. 1 is not to be
+	// overridden.
 	Workers int
 	Sources []Source[K]
 	// Reads are the caches that Observe needs beside those of Sources.
@@ -60,6 +64,9 @@ type Deps struct {
 	Clock   clock.WithTicker
 	Journal *Journal
 	Metrics *Metrics
+	Tracer  *trace.Tracer
+	// Workers overrides how many keys a controller works on at once, by name.
+	Workers map[string]int
 }
 
 // Loop is a reconciler that can run.
@@ -110,6 +117,9 @@ type queue[K comparable] interface {
 
 // New makes a loop of a spec and listens to its sources.
 func New[K comparable, S any](d Deps, spec Spec[K, S]) Loop {
+	if n := d.Workers[spec.Name]; n > 0 && spec.Workers != 1 {
+		spec.Workers = n
+	}
 	if spec.Workers == 0 {
 		spec.Workers = defaultWorkers
 	}
@@ -182,7 +192,7 @@ func (l *loop[K, S]) Run(ctx context.Context) error {
 	// controllers idle most of the time.
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	slots := make(chan struct{}, l.Workers)
+	slots := make(chan struct{}, l.Spec.Workers)
 	for {
 		slots <- struct{}{}
 		k, closed := q.Get()
@@ -246,7 +256,16 @@ func (l *loop[K, S]) reconcile(ctx context.Context, k K, now time.Time, record *
 	env := l.env
 	env.Wrote = func(w plan.Write) { l.behind.wrote(k, w, now) }
 	env.Did = func(a plan.Action, _ error) { record.Actions = append(record.Actions, a.String()) }
+	env.Made = func(o kinds.Object, start time.Time) { l.trace(o, record.Key, start) }
+	env.Now = l.Clock.Now
 	return plan.Run(ctx, &env, l.Compute(observed, now))
+}
+
+// trace adds to a pod's trace who asked for it.
+func (l *loop[K, S]) trace(o kinds.Object, key string, start time.Time) {
+	if p, ok := o.(*corev1.Pod); ok {
+		l.Tracer.Record(p.UID, "controller", start, l.Clock.Now(), attribute.String("controller", l.Name), attribute.String("key", key))
+	}
 }
 
 func (l *loop[K, S]) finish(ctx context.Context, k K, record Record, err error) {
@@ -272,7 +291,13 @@ func (l *loop[K, S]) finish(ctx context.Context, k K, record Record, err error) 
 
 func (l *loop[K, S]) Status() Status {
 	s := l.state.get()
-	s.Controller, s.Part, s.Workers, s.Depth = l.Name, l.Part, l.Workers, l.work().Len()
+	s.Controller, s.Part, s.Workers = l.Name, l.Part, l.Spec.Workers
+	l.state.mu.Lock()
+	q := l.queue
+	l.state.mu.Unlock()
+	if q != nil {
+		s.Depth = q.Len()
+	}
 	return s
 }
 

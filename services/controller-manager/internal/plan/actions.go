@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -47,10 +48,17 @@ type Create struct {
 
 // Run implements Action.
 func (a Create) Run(ctx context.Context, env *Env) Result {
+	var start time.Time
+	if env.Now != nil {
+		start = env.Now()
+	}
 	made, err := env.Calls.Create(ctx, a.Object)
 	switch {
 	case err == nil:
 		env.wrote(made)
+		if env.Made != nil {
+			env.Made(made, start)
+		}
 		a.Say.done(env, made.GetName())
 		return Result{Object: made}
 	case a.MayExist && apierrors.IsAlreadyExists(err):

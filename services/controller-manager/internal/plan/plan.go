@@ -88,6 +88,10 @@ type Env struct {
 	Wrote func(Write)
 	// Did is told of every action that ran, in order of their ends.
 	Did func(Action, error)
+	// Made is told of every object that was created, and of when that began;
+	// Now is the clock it goes by. Both may be nil.
+	Made func(kinds.Object, time.Time)
+	Now  func() time.Time
 }
 
 func (e *Env) wrote(o kinds.Object) {

@@ -48,6 +48,8 @@ const (
 	reportPeriod = 5 * time.Minute
 	// hurry is how often it is looked at until the node is ready.
 	hurry = 500 * time.Millisecond
+	// refreshPeriod is how often the Node is read where nobody tells of it.
+	refreshPeriod = time.Minute
 	// leaseDuration is how long a node lives on after its last sign of life.
 	leaseDuration = 40 * time.Second
 	leasePeriod   = leaseDuration / 4
@@ -69,22 +71,29 @@ type Config struct {
 	Events events.Recorder
 	Clock  clock.Clock
 	Log    *zap.Logger
-	// Changed is told of every state of the Node that is seen; nil for nobody.
-	Changed func(*corev1.Node)
+	// Refresh: nobody calls Seen, so look at the Node now and then.
+	Refresh bool
 }
 
 // Keeper keeps a Node.
 type Keeper struct {
 	cfg Config
 
-	mu       sync.Mutex
-	node     *corev1.Node
-	reported time.Time
-	now      chan struct{} // look at the status at once
+	mu         sync.Mutex
+	node       *corev1.Node
+	reported   time.Time     // only Run's
+	looked     time.Time     // only Run's
+	now        chan struct{} // look at the status at once
+	registered chan struct{}
 }
 
 // NewKeeper makes a keeper.
-func NewKeeper(cfg Config) *Keeper { return &Keeper{cfg: cfg, now: make(chan struct{}, 1)} }
+func NewKeeper(cfg Config) *Keeper {
+	return &Keeper{cfg: cfg, now: make(chan struct{}, 1), registered: make(chan struct{})}
+}
+
+// Registered is closed when the API server has the Node.
+func (k *Keeper) Registered() <-chan struct{} { return k.registered }
 
 // Node is the newest state that was seen, nil before the first. It must not be
 // modified.
@@ -97,11 +106,8 @@ func (k *Keeper) Node() *corev1.Node {
 // Seen tells of a newer state of the Node.
 func (k *Keeper) Seen(n *corev1.Node) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.node = n
-	k.mu.Unlock()
-	if k.cfg.Changed != nil {
-		k.cfg.Changed(n)
-	}
 }
 
 // Hurry has the status looked at at once, because something has changed.
@@ -143,6 +149,7 @@ func (k *Keeper) register(ctx context.Context) bool {
 		if err == nil {
 			k.cfg.Log.Info("node is registered", zap.String("node", k.cfg.Name))
 			k.Seen(n)
+			close(k.registered)
 			return true
 		}
 		if ctx.Err() != nil {
@@ -235,6 +242,7 @@ func (k *Keeper) reportAll(ctx context.Context) {
 
 // report writes the status if it has changed, or was not written for long.
 func (k *Keeper) report(ctx context.Context) (ready bool, err error) {
+	k.refresh(ctx)
 	old := k.Node()
 	fresh := Status(k.cfg.Facts(ctx), old.Status)
 	ready = isReady(fresh)
@@ -259,6 +267,19 @@ func (k *Keeper) report(ctx context.Context) (ready bool, err error) {
 	k.announce(old, n)
 	k.Seen(n)
 	return ready, nil
+}
+
+// refresh looks at the Node where nobody tells of its changes: often until it
+// has its pods' addresses, and seldom afterwards.
+func (k *Keeper) refresh(ctx context.Context) {
+	now := k.cfg.Clock.Now()
+	if !k.cfg.Refresh || k.Node().Spec.PodCIDR != "" && now.Sub(k.looked) < refreshPeriod {
+		return
+	}
+	if n, err := k.cfg.Nodes.Get(ctx, "", k.cfg.Name); err == nil {
+		k.looked = now
+		k.Seen(n)
+	}
 }
 
 // changed compares statuses without the conditions' heartbeats.

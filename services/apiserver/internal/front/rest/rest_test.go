@@ -147,7 +147,9 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 }
 
 func TestGuard(t *testing.T) {
-	f := newFront(t, func(c *Config) { c.Guard = doorman{forbids: map[string]bool{"list pods": true, "create endpoints": true}} })
+	f := newFront(t, func(c *Config) {
+		c.Guard = doorman{forbids: map[string]bool{"list pods": true, "create endpoints": true}}
+	})
 	if w := f.do("GET", "/api/v1/nodes", "", "Authorization", "Bearer nobody"); w.Code != 401 || message(w) != "Unauthorized" {
 		t.Errorf("nobody: %d %s", w.Code, w.Body)
 	}

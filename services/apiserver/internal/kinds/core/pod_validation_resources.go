@@ -53,6 +53,11 @@ func validateRequirements(
 	return append(errs, validateClaimReferences(p.Child("claims"), r.Claims, claims)...)
 }
 
+// ValidateLimits checks what something other than a container may use at most.
+func ValidateLimits(p *field.Path, limits corev1.ResourceList) field.ErrorList {
+	return validateRequirements(p, &corev1.ResourceRequirements{Limits: limits}, ValidateContainerResource, nil, false)
+}
+
 func validateRequestWithinLimit(p *field.Path, r *corev1.ResourceRequirements, resource corev1.ResourceName) field.ErrorList {
 	at, request := p.Child("requests"), r.Requests[resource]
 	limit, limited := r.Limits[resource]

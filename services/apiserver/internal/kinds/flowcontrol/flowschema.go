@@ -1,0 +1,67 @@
+// Package flowcontrol holds the behaviour of the kinds of the
+// flowcontrol.apiserver.k8s.io API group.
+package flowcontrol
+
+import (
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"coracle.local/services/apiserver/internal/kinds/cells"
+	"coracle.local/services/apiserver/internal/kinds/check"
+	"coracle.local/services/apiserver/internal/strategy"
+)
+
+const defaultPrecedence = 1000
+
+var specPath = field.NewPath("spec")
+
+// FlowSchema is the behaviour of flowcontrol.apiserver.k8s.io/v1 FlowSchema.
+func FlowSchema() strategy.Kind[*flowcontrolv1.FlowSchema] {
+	doc := flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()
+	k := strategy.Outline[*flowcontrolv1.FlowSchema]()
+	k.AllowUnconditionalUpdate = false
+	k.Default = func(s *flowcontrolv1.FlowSchema) {
+		if s.Spec.MatchingPrecedence == 0 {
+			s.Spec.MatchingPrecedence = defaultPrecedence
+		}
+	}
+	k.ValidateCreate = validateSchema
+	k.ValidateUpdate = func(s, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateSchema(s) }
+	k.Columns = cells.Columns(
+		cells.Name(),
+		cells.Text("PriorityLevel", flowcontrolv1.PriorityLevelConfigurationReference{}.SwaggerDoc()["name"]),
+		cells.Text("MatchingPrecedence", doc["matchingPrecedence"]),
+		cells.Text("DistinguisherMethod", doc["distinguisherMethod"]),
+		cells.Age(),
+		cells.Text("MissingPL", "references a broken or non-existent PriorityLevelConfiguration"),
+	)
+	k.Cells = func(s *flowcontrolv1.FlowSchema) []any {
+		method, missing := "<none>", "?"
+		if s.Spec.DistinguisherMethod != nil {
+			method = string(s.Spec.DistinguisherMethod.Type)
+		}
+		for _, c := range s.Status.Conditions {
+			if c.Type == flowcontrolv1.FlowSchemaConditionDangling {
+				missing = string(c.Status)
+				break
+			}
+		}
+		return []any{s.Name, s.Spec.PriorityLevelConfiguration.Name, int64(s.Spec.MatchingPrecedence), method, cells.AgeOf(s), missing}
+	}
+	return k
+}
+
+func validateSchema(s *flowcontrolv1.FlowSchema) field.ErrorList {
+	var errs field.ErrorList
+	if s.Spec.MatchingPrecedence <= 0 {
+		errs = append(errs, field.Invalid(specPath.Child("matchingPrecedence"), s.Spec.MatchingPrecedence, "must be a positive value"))
+	}
+	if s.Spec.DistinguisherMethod != nil {
+		errs = append(errs, check.OneOf(specPath.Child("distinguisherMethod").Child("type"), s.Spec.DistinguisherMethod.Type,
+			flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType)...)
+	}
+	if s.Spec.PriorityLevelConfiguration.Name == "" {
+		errs = append(errs, field.Required(specPath.Child("priorityLevelConfiguration").Child("name"), "must reference a priority level"))
+	}
+	return errs
+}

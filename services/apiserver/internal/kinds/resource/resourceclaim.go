@@ -1,0 +1,70 @@
+package resource
+
+import (
+	"strings"
+
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"coracle.local/services/apiserver/internal/kinds/cells"
+	"coracle.local/services/apiserver/internal/kinds/check"
+	"coracle.local/services/apiserver/internal/strategy"
+)
+
+var specPath = field.NewPath("spec")
+
+// ResourceClaim is the behaviour of resource.k8s.io/v1 ResourceClaim.
+func ResourceClaim() strategy.Kind[*resourcev1.ResourceClaim] {
+	k := strategy.Outline[*resourcev1.ResourceClaim]()
+	k.Default = func(c *resourcev1.ResourceClaim) { defaultClaim(&c.Spec) }
+	k.PrepareCreate = func(c *resourcev1.ResourceClaim) { c.Status = resourcev1.ResourceClaimStatus{} }
+	k.PrepareUpdate = func(c, old *resourcev1.ResourceClaim) { c.Status = old.Status }
+	k.ValidateUpdate = func(c, old *resourcev1.ResourceClaim) field.ErrorList {
+		return check.Unchanged(specPath, c.Spec, old.Spec)
+	}
+	k.Columns = cells.Columns(
+		cells.Name(),
+		cells.Text("State", "A summary of the current state (allocated, pending, reserved, etc.)."),
+		cells.Age(),
+	)
+	k.Cells = func(c *resourcev1.ResourceClaim) []any { return []any{c.Name, claimState(c), cells.AgeOf(c)} }
+	return k
+}
+
+func defaultClaim(spec *resourcev1.ResourceClaimSpec) {
+	for i := range spec.Devices.Requests {
+		request := &spec.Devices.Requests[i]
+		if exact := request.Exactly; exact != nil {
+			defaultCount(&exact.AllocationMode, &exact.Count)
+		}
+		for k := range request.FirstAvailable {
+			defaultCount(&request.FirstAvailable[k].AllocationMode, &request.FirstAvailable[k].Count)
+		}
+	}
+}
+
+func defaultCount(mode *resourcev1.DeviceAllocationMode, count *int64) {
+	if *mode == "" {
+		*mode = resourcev1.DeviceAllocationModeExactCount
+	}
+	if *mode == resourcev1.DeviceAllocationModeExactCount && *count == 0 {
+		*count = 1
+	}
+}
+
+func claimState(c *resourcev1.ResourceClaim) string {
+	var states []string
+	if c.DeletionTimestamp != nil {
+		states = append(states, "deleted")
+	}
+	switch {
+	case c.Status.Allocation != nil:
+		states = append(states, "allocated")
+		if len(c.Status.ReservedFor) > 0 {
+			states = append(states, "reserved")
+		}
+	case c.DeletionTimestamp == nil:
+		states = append(states, "pending")
+	}
+	return strings.Join(states, ",")
+}

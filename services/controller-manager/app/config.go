@@ -1,0 +1,160 @@
+// Package app is the controller manager as others start it: a Config and Run.
+package app
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/utils/clock"
+
+	"coracle.local/libs/client"
+	"coracle.local/libs/trace"
+)
+
+// Config is everything a controller manager needs. Zero values take upstream's
+// defaults; what has none must be set.
+type Config struct {
+	Log *zap.Logger
+	// Conn is a connection to the API server; nil makes one from Kubeconfig.
+	Conn       *client.Conn
+	Kubeconfig string
+	// Listener is the port for gRPC, health and metrics; Run owns it. Nil serves
+	// nothing.
+	Listener net.Listener
+	// TLS of the port.
+	TLS *tls.Config
+	// Allow decides who may call; nil allows the group system:masters.
+	Allow func(user.Info) bool
+	// Tracer records the pods that controllers create. Nil makes one that
+	// reports to the API server if Conn is nil too, and else none.
+	Tracer *trace.Tracer
+	// Election, if set, has several managers agree on who of them works.
+	Election *Election
+	// Clock is the real one by default.
+	Clock clock.WithTicker
+
+	// Controllers says which run, as --controllers: names, "-name" for not,
+	// and "*" for all that are on by default. Empty is "*".
+	Controllers []string
+	// Workers overrides how many keys a controller works on at once, by name.
+	Workers map[string]int
+	// RootCA, in PEM, is published in every namespace; without it nothing is.
+	RootCA []byte
+
+	// AllocateNodeCIDRs has nodes get their pods' address ranges from
+	// ClusterCIDRs: one of a family, parts of MaskV4 and MaskV6 bits.
+	AllocateNodeCIDRs bool
+	ClusterCIDRs      []netip.Prefix
+	MaskV4, MaskV6    int
+	// ServiceCIDRs are kept out of ClusterCIDRs.
+	ServiceCIDRs []netip.Prefix
+
+	// NodeMonitorGracePeriod is how long a node may be silent, and
+	// NodeStartupGracePeriod one that never reported.
+	NodeMonitorGracePeriod, NodeStartupGracePeriod time.Duration
+	// NodeEvictionRate is how many nodes of a zone are tainted per second,
+	// SecondaryNodeEvictionRate how many in a large zone that is unhealthy.
+	// Negative is none.
+	NodeEvictionRate, SecondaryNodeEvictionRate float64
+	LargeClusterSizeThreshold                   int
+	UnhealthyZoneThreshold                      float64
+	// TerminatedPodGCThreshold is how many ended pods may stay; negative is no
+	// limit.
+	TerminatedPodGCThreshold int
+	// MaxEndpointsPerSlice bounds an EndpointSlice.
+	MaxEndpointsPerSlice int32
+	// EndpointUpdatesBatchPeriod and EndpointSliceUpdatesBatchPeriod gather
+	// changes of pods.
+	EndpointUpdatesBatchPeriod, EndpointSliceUpdatesBatchPeriod time.Duration
+	// NoGarbageCollector is --enable-garbage-collector=false.
+	NoGarbageCollector bool
+}
+
+// Election says how managers agree on who works. The times have upstream's
+// defaults.
+type Election struct {
+	// Identity names this process among the candidates; it must be unique.
+	Identity string
+	// Namespace and Name of the Lease; by default kube-system and
+	// kube-controller-manager.
+	Namespace, Name string
+	// LeaseDuration is how long a leader that is not heard of stays leader,
+	// RenewDeadline how long it tries to be heard before it gives up,
+	// RetryPeriod how often everybody tries.
+	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+}
+
+// Validate says what is missing or cannot be.
+func (c *Config) Validate() error {
+	switch {
+	case c.Log == nil:
+		return errors.New("the controller manager needs a logger")
+	case c.Conn == nil && c.Kubeconfig == "":
+		return errors.New("the controller manager needs a way to the API server: set --kubeconfig")
+	case c.Election != nil && c.Election.Identity == "":
+		return errors.New("the controller manager needs an identity to stand for election")
+	case c.AllocateNodeCIDRs && len(c.ClusterCIDRs) == 0:
+		return errors.New("Controller: Must specify --cluster-cidr if --allocate-node-cidrs is set") //nolint:staticcheck // upstream's words
+	}
+	for i, p := range c.ClusterCIDRs {
+		if mask := c.mask(p); p.Bits() > mask {
+			return fmt.Errorf("--cluster-cidr %s is smaller than a node's part of it, which is of %d bits", p, mask)
+		}
+		if i > 0 && p.Addr().Is4() == c.ClusterCIDRs[0].Addr().Is4() || i > 1 {
+			return errors.New("--cluster-cidr has two ranges of one family")
+		}
+	}
+	return unknownControllers(c.Controllers)
+}
+
+func (c *Config) mask(p netip.Prefix) int {
+	switch {
+	case p.Addr().Is4() && c.MaskV4 > 0:
+		return c.MaskV4
+	case p.Addr().Is4():
+		return 24
+	case c.MaskV6 > 0:
+		return c.MaskV6
+	}
+	return 64
+}
+
+func orElse[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+func (c *Config) complete() {
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if len(c.Controllers) == 0 {
+		c.Controllers = []string{"*"}
+	}
+	orElse(&c.NodeMonitorGracePeriod, 40*time.Second)
+	orElse(&c.NodeStartupGracePeriod, time.Minute)
+	orElse(&c.NodeEvictionRate, 0.1)
+	orElse(&c.SecondaryNodeEvictionRate, 0.01)
+	orElse(&c.LargeClusterSizeThreshold, 50)
+	orElse(&c.UnhealthyZoneThreshold, 0.55)
+	orElse(&c.TerminatedPodGCThreshold, 12500)
+	orElse(&c.MaxEndpointsPerSlice, 100)
+	if c.Election == nil {
+		return
+	}
+	e := *c.Election
+	orElse(&e.Namespace, "kube-system")
+	orElse(&e.Name, "kube-controller-manager")
+	orElse(&e.LeaseDuration, 15*time.Second)
+	orElse(&e.RenewDeadline, 10*time.Second)
+	orElse(&e.RetryPeriod, 2*time.Second)
+	c.Election = &e
+}
