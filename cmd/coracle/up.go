@@ -36,6 +36,10 @@ func upCommand() *cobra.Command {
 				if !cmd.Flags().Changed("nodes") {
 					cfg.Nodes = 0
 				}
+				if !cmd.Flags().Changed("bind-address") {
+					// Pods must reach the API server.
+					cfg.Address = netip.IPv4Unspecified()
+				}
 			}
 			cfg.FixedPorts = cfg.SecurePort != 0
 			cfg.OnReady = func(c *cluster.Cluster) {

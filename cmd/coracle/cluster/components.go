@@ -20,7 +20,7 @@ type part func(ctx context.Context) error
 // in memory that speaks for it alone.
 func (c *Cluster) runComponents(ctx context.Context) error {
 	var parts []part
-	for _, make := range []func() ([]part, error){c.scheduler, c.controllerManager} {
+	for _, make := range []func() ([]part, error){c.scheduler, c.controllerManager, c.nodes} {
 		made, err := make()
 		if err != nil {
 			c.closeListeners()
@@ -90,13 +90,4 @@ func (c *Cluster) controllerManager() ([]part, error) {
 		AllocateNodeCIDRs: true, ClusterCIDRs: []netip.Prefix{PodNetwork},
 	}
 	return []part{m.part("controller-manager", func(ctx context.Context) error { return manager.Run(ctx, cfg) })}, nil
-}
-
-// PodNetwork is the network of pods, of which each node gets a part.
-var PodNetwork = netip.MustParsePrefix("10.244.0.0/16")
-
-// DockerNode is this machine's Docker Engine as a node.
-type DockerNode struct {
-	// Endpoint of the engine; empty is the environment's or the local socket.
-	Endpoint string
 }

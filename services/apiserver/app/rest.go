@@ -38,10 +38,14 @@ func (s *server) rest(ctx context.Context, tracer *trace.Tracer) (http.Handler, 
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+client.DiscoveryPath, s.tellGRPC)
-	mux.Handle("/", front)
-	return mux, nil
+	// No http.ServeMux: it would clean paths, which mean what they say.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && r.URL.Path == client.DiscoveryPath {
+			s.tellGRPC(w, r)
+			return
+		}
+		front.ServeHTTP(w, r)
+	}), nil
 }
 
 // tellGRPC lets components that have a kubeconfig alone find the gRPC port.

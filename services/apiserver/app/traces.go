@@ -10,12 +10,13 @@ import (
 
 	"coracle.local/libs/trace"
 	tracev1 "coracle.local/proto/coracle/trace/v1"
+	"coracle.local/services/apiserver/internal/auth"
 	"coracle.local/services/apiserver/internal/auth/guard"
 	"coracle.local/services/apiserver/internal/front/typed"
 )
 
-// traces is the TraceService. Components that may watch pods may report about
-// them, and who may read pods may read their traces.
+// traces is the TraceService. Kubelets, and who may watch pods, may report about
+// them; who may list pods may read their traces.
 type traces struct {
 	tracev1.UnimplementedTraceServiceServer
 	store *trace.Store
@@ -23,10 +24,16 @@ type traces struct {
 }
 
 func (t *traces) admit(ctx context.Context, verb string) error {
-	_, err := t.guard.Admit(ctx, typed.Credentials(ctx), authorizer.AttributesRecord{
-		Verb: verb, APIVersion: "v1", Resource: "pods", ResourceRequest: true,
-	})
-	return err
+	a := authorizer.AttributesRecord{Verb: verb, APIVersion: "v1", Resource: "pods", ResourceRequest: true}
+	u, err := t.guard.Identify(ctx, typed.Credentials(ctx), a)
+	if err != nil {
+		return err
+	}
+	if _, isNode := auth.NodeName(u); isNode && verb == "watch" {
+		return nil
+	}
+	a.User = u
+	return t.guard.Authorize(ctx, a)
 }
 
 func (t *traces) Report(s grpc.ClientStreamingServer[tracev1.ReportRequest, tracev1.ReportResponse]) error {

@@ -6,6 +6,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/kinds/admissionregistration"
+	"coracle.local/services/apiserver/internal/kinds/apiextensions"
+	"coracle.local/services/apiserver/internal/kinds/apiregistration"
 	"coracle.local/services/apiserver/internal/kinds/apps"
 	"coracle.local/services/apiserver/internal/kinds/autoscaling"
 	"coracle.local/services/apiserver/internal/kinds/batch"
@@ -14,12 +17,15 @@ import (
 	"coracle.local/services/apiserver/internal/kinds/core"
 	"coracle.local/services/apiserver/internal/kinds/discovery"
 	"coracle.local/services/apiserver/internal/kinds/events"
+	"coracle.local/services/apiserver/internal/kinds/flowcontrol"
 	"coracle.local/services/apiserver/internal/kinds/networking"
 	"coracle.local/services/apiserver/internal/kinds/node"
 	"coracle.local/services/apiserver/internal/kinds/policy"
 	"coracle.local/services/apiserver/internal/kinds/rbac"
+	"coracle.local/services/apiserver/internal/kinds/resource"
 	"coracle.local/services/apiserver/internal/kinds/scheduling"
 	"coracle.local/services/apiserver/internal/kinds/storage"
+	"coracle.local/services/apiserver/internal/kinds/storagemigration"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
@@ -28,7 +34,12 @@ import (
 func Strategies() map[*kinds.Kind]*strategy.Erased {
 	s := set{}
 	addCore(s)
-	addGroups(s)
+	addExtensions(s)
+	addWorkloads(s)
+	addNetwork(s)
+	addAccess(s)
+	addCluster(s)
+	addStorage(s)
 	for _, k := range kinds.All() {
 		if s[k] == nil {
 			s[k] = strategy.Shallow(k)
@@ -62,7 +73,18 @@ func addCore(s set) {
 	add(s, core.ServiceAccount())
 }
 
-func addGroups(s set) {
+func addExtensions(s set) {
+	add(s, admissionregistration.MutatingAdmissionPolicy())
+	add(s, admissionregistration.MutatingAdmissionPolicyBinding())
+	add(s, admissionregistration.MutatingWebhookConfiguration())
+	add(s, admissionregistration.ValidatingAdmissionPolicy())
+	add(s, admissionregistration.ValidatingAdmissionPolicyBinding())
+	add(s, admissionregistration.ValidatingWebhookConfiguration())
+	add(s, apiextensions.CustomResourceDefinition())
+	add(s, apiregistration.APIService())
+}
+
+func addWorkloads(s set) {
 	add(s, apps.ControllerRevision())
 	add(s, apps.DaemonSet())
 	add(s, apps.Deployment())
@@ -72,30 +94,50 @@ func addGroups(s set) {
 	add(s, autoscaling.HorizontalPodAutoscalerV1())
 	add(s, batch.CronJob())
 	add(s, batch.Job())
-	add(s, certificates.ClusterTrustBundle())
-	add(s, certificates.PodCertificateRequest())
-	add(s, certificates.CertificateSigningRequest())
-	add(s, coordination.Lease())
+	add(s, policy.PodDisruptionBudget())
+	add(s, scheduling.PriorityClass())
+}
+
+func addNetwork(s set) {
 	add(s, discovery.EndpointSlice())
-	add(s, events.Event())
 	add(s, networking.Ingress())
 	add(s, networking.IngressClass())
 	add(s, networking.IPAddress())
 	add(s, networking.NetworkPolicy())
 	add(s, networking.ServiceCIDR())
-	add(s, node.RuntimeClass())
-	add(s, policy.PodDisruptionBudget())
+}
+
+func addAccess(s set) {
+	add(s, certificates.CertificateSigningRequest())
+	add(s, certificates.ClusterTrustBundle())
+	add(s, certificates.PodCertificateRequest())
 	add(s, rbac.ClusterRole())
 	add(s, rbac.ClusterRoleBinding())
 	add(s, rbac.Role())
 	add(s, rbac.RoleBinding())
-	add(s, scheduling.PriorityClass())
+}
+
+func addCluster(s set) {
+	add(s, coordination.Lease())
+	add(s, events.Event())
+	add(s, flowcontrol.FlowSchema())
+	add(s, flowcontrol.PriorityLevelConfiguration())
+	add(s, node.RuntimeClass())
+}
+
+func addStorage(s set) {
+	add(s, resource.DeviceClass())
+	add(s, resource.DeviceTaintRule())
+	add(s, resource.ResourceClaim())
+	add(s, resource.ResourceClaimTemplate())
+	add(s, resource.ResourceSlice())
 	add(s, storage.CSIDriver())
 	add(s, storage.CSINode())
 	add(s, storage.CSIStorageCapacity())
 	add(s, storage.StorageClass())
 	add(s, storage.VolumeAttachment())
 	add(s, storage.VolumeAttributesClass())
+	add(s, storagemigration.StorageVersionMigration())
 }
 
 // checkFinalizers adds the one rule for metadata that upstream has for its

@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/admission"
@@ -25,6 +27,9 @@ const deleteWorkers = 8
 func (r *Registry) Delete(ctx context.Context, k *kinds.Kind, namespace, name string, o *metav1.DeleteOptions) (obj kinds.Object, gone bool, err error) {
 	if o == nil {
 		o = &metav1.DeleteOptions{}
+	}
+	if errs := validation.ValidateDeleteOptions(o); len(errs) > 0 {
+		return nil, false, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
 	}
 	w := &write{kind: k, namespace: namespace, name: name, options: WriteOptions{DryRun: len(o.DryRun) > 0, Options: o}}
 	for live := false; ; live = true {
@@ -65,11 +70,16 @@ func checkPreconditions(w *write, obj kinds.Object, p *metav1.Preconditions) err
 	if p == nil {
 		return nil
 	}
+	// Here, and only here, upstream names the kind where it has the resource
+	// elsewhere.
+	named := schema.GroupResource{Group: w.kind.Group, Resource: w.kind.Kind}
 	if p.UID != nil && *p.UID != obj.GetUID() {
-		return conflict(w, fmt.Sprintf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, obj.GetUID()))
+		return apierrors.NewConflict(named, w.name, fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). "+
+			"The object might have been deleted and then recreated", *p.UID, obj.GetUID()))
 	}
 	if p.ResourceVersion != nil && *p.ResourceVersion != obj.GetResourceVersion() {
-		return conflict(w, fmt.Sprintf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, obj.GetResourceVersion()))
+		return apierrors.NewConflict(named, w.name, fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the "+
+			"ResourceVersion in record (%s). The object might have been modified", *p.ResourceVersion, obj.GetResourceVersion()))
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -105,7 +107,7 @@ func (r *Registry) past(ctx context.Context, k *kinds.Kind, o ListOptions, revis
 		limit := o.Limit
 		items, rest, err := r.Cache.At(ctx, stored(k), o.Namespace, from, revision, limit)
 		if errors.Is(err, etcd.ErrCompacted) {
-			return nil, expired(revision, from)
+			return nil, expired(o.Namespace, revision, from)
 		}
 		if err != nil {
 			return nil, err
@@ -134,7 +136,7 @@ func (r *Registry) past(ctx context.Context, k *kinds.Kind, o ListOptions, revis
 
 func (l *List) more(o ListOptions, rest int64) {
 	last := l.Items[len(l.Items)-1]
-	l.Continue = token{Version: tokenVersion, Revision: l.Revision, Start: cache.Key(last.Namespace, last.Name) + "\x00"}.encode()
+	l.Continue = continueAt(o.Namespace, l.Revision, cache.Key(last.Namespace, last.Name)+"\x00")
 	if !o.selects() {
 		l.Remaining = &rest
 	}
@@ -143,53 +145,78 @@ func (l *List) more(o ListOptions, rest int64) {
 const tokenVersion = "meta.k8s.io/v1"
 
 // token is upstream's continue token. A revision of -1 means: from there on, as
-// things are now.
+// things are now. Start is below the namespace, if one was listed.
 type token struct {
 	Version  string `json:"v"`
 	Revision int64  `json:"rv"`
 	Start    string `json:"start"`
 }
 
-func (t token) encode() string {
-	b, err := json.Marshal(t)
+// continueAt makes the token of a list that goes on at a key of the collection.
+func continueAt(namespace string, revision int64, key string) string {
+	if namespace != "" {
+		key = strings.TrimPrefix(key, namespace+"/")
+	}
+	b, err := json.Marshal(token{Version: tokenVersion, Revision: revision, Start: key})
 	if err != nil {
 		panic(err) // strings and a number always encode
 	}
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func parseToken(s string) (token, error) {
+// errToken opens what is said about a token that is not one of ours.
+var errToken = errors.New("invalid continue token: continue key is not valid")
+
+// parseToken reads a token and returns the key of the collection at which to go
+// on. It never lies outside the namespace.
+func parseToken(namespace, text string) (revision int64, from string, err error) {
 	var t token
-	b, err := base64.RawURLEncoding.DecodeString(s)
+	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err == nil {
 		err = json.Unmarshal(b, &t)
 	}
-	if err != nil || t.Version != tokenVersion || t.Start == "" || t.Revision == 0 {
-		return t, apierrors.NewBadRequest(fmt.Sprintf("continue key is not valid: %q", s))
+	start := "/" + strings.TrimPrefix(t.Start, "/")
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", errToken, err)
+	case t.Version != tokenVersion:
+		err = fmt.Errorf("%w: server does not recognize this encoded version %s", errToken, t.Version)
+	case t.Revision == 0:
+		err = fmt.Errorf("%w: incorrect encoded start resourceVersion (version %s)", errToken, tokenVersion)
+	case t.Start == "":
+		err = fmt.Errorf("%w: encoded start key empty (version %s)", errToken, tokenVersion)
+	case path.Clean(start) != start:
+		err = fmt.Errorf("%w: %s", errToken, t.Start)
 	}
-	return t, nil
+	if err != nil {
+		return 0, "", apierrors.NewBadRequest(err.Error())
+	}
+	if namespace != "" {
+		return t.Revision, namespace + start, nil
+	}
+	return t.Revision, start[1:], nil
 }
 
 func (r *Registry) proceed(ctx context.Context, k *kinds.Kind, o ListOptions) (*List, error) {
-	if o.ResourceVersion != "" && o.ResourceVersion != "0" {
-		return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
-	}
-	t, err := parseToken(o.Continue)
+	revision, from, err := parseToken(o.Namespace, o.Continue)
 	if err != nil {
 		return nil, err
 	}
-	if t.Revision < 0 {
+	if o.ResourceVersion != "" && o.ResourceVersion != "0" {
+		return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+	}
+	if revision < 0 {
 		if err := r.Cache.Fresh(ctx); err != nil {
 			return nil, err
 		}
-		return r.present(k, o, t.Start), nil
+		return r.present(k, o, from), nil
 	}
-	return r.past(ctx, k, o, t.Revision, t.Start)
+	return r.past(ctx, k, o, revision, from)
 }
 
 // expired is upstream's answer for a page that is no longer kept; it carries a
 // token with which the rest can be read as it is now.
-func expired(revision int64, from string) error {
+func expired(namespace string, revision int64, from string) error {
 	if from == "" {
 		return apierrors.NewResourceExpired(fmt.Sprintf("The resourceVersion for the provided list is too old: %d", revision))
 	}
@@ -200,6 +227,6 @@ func expired(revision int64, from string) error {
 		"token results in an inconsistent list - objects that were created, " +
 		"modified, or deleted between the time the first chunk was returned " +
 		"and now may show up in the list.")
-	err.ErrStatus.ListMeta.Continue = token{Version: tokenVersion, Revision: -1, Start: from}.encode()
+	err.ErrStatus.ListMeta.Continue = continueAt(namespace, -1, from)
 	return err
 }

@@ -83,7 +83,7 @@ func (r *Registry) createByUpdate(ctx context.Context, w *write, s *strategy.Era
 
 func (r *Registry) update(ctx context.Context, w *write, s *strategy.Erased, current kinds.Object, revision int64, change Change, o UpdateOptions) (kinds.Object, error) {
 	if o.UID != "" && o.UID != current.GetUID() {
-		return nil, conflict(w, fmt.Sprintf("Precondition failed: UID in precondition: %v, UID in object meta: %v", o.UID, current.GetUID()))
+		return nil, otherUID(w, o.UID, current.GetUID())
 	}
 	old := current.DeepCopyObject().(kinds.Object)
 	obj, err := change(current)
@@ -112,8 +112,10 @@ func (r *Registry) update(ctx context.Context, w *write, s *strategy.Erased, cur
 
 // checkVersion holds a client to the version that it says it changes.
 func (r *Registry) checkVersion(w *write, s *strategy.Erased, obj, old kinds.Object, revision int64, o UpdateOptions) error {
-	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() && w.subresource == "" {
-		return conflict(w, fmt.Sprintf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
+	// A PATCH to another UID is an attempt to change what is immutable, and
+	// validation says so.
+	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() && !o.Unconditional {
+		return otherUID(w, uid, old.GetUID())
 	}
 	version := obj.GetResourceVersion()
 	if version == "" || version == "0" {
@@ -127,9 +129,7 @@ func (r *Registry) checkVersion(w *write, s *strategy.Erased, obj, old kinds.Obj
 	}
 	asked, err := strconv.ParseUint(version, 10, 63)
 	if err != nil {
-		return apierrors.NewInvalid(w.kind.GroupVersionKind().GroupKind(), w.name, field.ErrorList{
-			field.Invalid(field.NewPath("metadata").Child("resourceVersion"), version, err.Error()),
-		})
+		return internal(err.Error())
 	}
 	if int64(asked) != revision {
 		return conflict(w, modified)
@@ -139,6 +139,13 @@ func (r *Registry) checkVersion(w *write, s *strategy.Erased, obj, old kinds.Obj
 
 func conflict(w *write, reason string) error {
 	return apierrors.NewConflict(w.kind.GroupResource(), w.name, errors.New(reason))
+}
+
+// otherUID says that a client meant an object that is no longer the one here, in
+// the words of upstream's storage.
+func otherUID(w *write, want, have types.UID) error {
+	return conflict(w, fmt.Sprintf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: "+
+		"Precondition failed: UID in precondition: %v, UID in object meta: %v", w.key(), want, have))
 }
 
 // prepareUpdate runs defaults, mutating admission and the kind's own rules for

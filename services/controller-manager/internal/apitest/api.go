@@ -37,6 +37,8 @@ type API struct {
 	caches   map[*kinds.Kind]*fakeCache
 	events   []Event
 	calls    []string
+	log      []change
+	changed  chan struct{} // closed and replaced at every change
 
 	delivery sync.Mutex
 	refusal  sync.Mutex
@@ -46,7 +48,7 @@ var _ cluster.API = (*API)(nil)
 
 // NewAPI returns an empty API.
 func NewAPI(c clock.PassiveClock) *API {
-	return &API{Clock: c, objects: map[*kinds.Kind]map[cache.ObjectName]kinds.Object{}, caches: map[*kinds.Kind]*fakeCache{}}
+	return &API{Clock: c, objects: map[*kinds.Kind]map[cache.ObjectName]kinds.Object{}, caches: map[*kinds.Kind]*fakeCache{}, changed: make(chan struct{})}
 }
 
 // Seed stores objects as they are, status and all; what identifies them is
@@ -105,7 +107,7 @@ func (a *API) put(old, o kinds.Object) {
 		delete(a.objects[k], key(old))
 		gone := clone(old)
 		gone.SetResourceVersion(version)
-		a.cache(k).hold(change{before: gone})
+		a.note(k, change{before: gone})
 		return
 	}
 	o.SetResourceVersion(version)
@@ -114,7 +116,14 @@ func (a *API) put(old, o kinds.Object) {
 		a.objects[k] = map[cache.ObjectName]kinds.Object{}
 	}
 	a.objects[k][key(o)] = o
-	a.cache(k).hold(change{before: old, after: clone(o)})
+	a.note(k, change{before: old, after: clone(o)})
+}
+
+func (a *API) note(k *kinds.Kind, c change) {
+	a.cache(k).hold(c)
+	a.log = append(a.log, c)
+	close(a.changed)
+	a.changed = make(chan struct{})
 }
 
 func (a *API) find(k *kinds.Kind, namespace, name string) (kinds.Object, error) {

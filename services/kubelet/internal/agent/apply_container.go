@@ -67,7 +67,7 @@ func (s *step) countRestart(name string) {
 // containerSpec gathers all that a container is made of.
 func (s *step) containerSpec(ctx context.Context, c *corev1.Container) (engine.ContainerSpec, error) {
 	image := s.memory.Images[c.Name]
-	spec := podspec.Container(s.pod, c, s.action.Attempt, s.cfg.Memory)
+	spec := podspec.Container(s.pod, c, s.action.Attempt, s.cfg.Memory())
 	spec.Image = image.ID
 	env, err := s.cfg.Environment.Vars(ctx, s.pod, c, s.podIPs())
 	if err != nil {

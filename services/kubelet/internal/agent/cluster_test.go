@@ -78,6 +78,7 @@ func (c *cluster) boot() {
 		Files:  podfiles.Hollow{Objects: c}, Environment: maker, Hooks: c, Probes: c, Reporter: writer, References: c,
 		Admit:   func(*corev1.Pod, []*corev1.Pod) *lifecycle.Verdict { return c.verdict },
 		HostIPs: func() []string { return []string{"192.168.0.1"} }, DNS: func() podspec.DNS { return podspec.DNS{} },
+		Memory:  func() int64 { return 0 },
 		Backoff: lifecycle.DefaultBackoff(), Relist: 10 * time.Second,
 	})
 	ctx, cancel := context.WithCancel(c.t.Context())

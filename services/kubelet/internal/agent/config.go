@@ -103,8 +103,8 @@ type Config struct {
 	DNS     func() podspec.DNS
 	// SeccompDir holds profiles of type Localhost.
 	SeccompDir string
-	// Memory is the node's, in bytes.
-	Memory int64
+	// Memory is the node's, in bytes; zero while it is not known.
+	Memory func() int64
 	// PodCgroups puts pods' containers below /kubepods, as upstream does.
 	PodCgroups bool
 	// LogDir is where links to containers' logs are made; empty for none.

@@ -13,19 +13,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle.local/services/scheduler/internal/engine"
-	. "coracle.local/services/scheduler/internal/harness"
+	"coracle.local/services/scheduler/internal/harness"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func expectEvents(t *testing.T, h *Harness, want ...string) {
+func expectEvents(t *testing.T, h *harness.Harness, want ...string) {
 	t.Helper()
 	if got := h.Events(); !slices.Equal(got, want) {
 		t.Errorf("events:\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
 	}
 }
 
-func expectNode(t *testing.T, h *Harness, pod, want string) {
+func expectNode(t *testing.T, h *harness.Harness, pod, want string) {
 	t.Helper()
 	if got := h.NodeOf(pod); got != want {
 		t.Errorf("%s is on %q, want %q", pod, got, want)
@@ -42,10 +42,10 @@ func scheduledCondition(p *corev1.Pod) *corev1.PodCondition {
 }
 
 func TestPlacesAPod(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n1"))
-	h.Create(NewPod("p", Requests("cpu", "1")))
-	h.Create(NewPod("foreign", func(p *corev1.Pod) { p.Spec.SchedulerName = "another" }))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n1"))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "1")))
+	h.Create(harness.NewPod("foreign", func(p *corev1.Pod) { p.Spec.SchedulerName = "another" }))
 	h.Settle()
 	expectNode(t, h, "default/p", "n1")
 	expectNode(t, h, "default/foreign", "")
@@ -53,22 +53,22 @@ func TestPlacesAPod(t *testing.T) {
 }
 
 func TestNoNodes(t *testing.T) {
-	h := New(t)
-	h.Create(NewPod("p"))
+	h := harness.New(t)
+	h.Create(harness.NewPod("p"))
 	if n := h.Settle(); n != 1 {
 		t.Errorf("%d attempts", n)
 	}
 	expectEvents(t, h, "Warning FailedScheduling default/p: no nodes available to schedule pods")
-	h.AddNode(NewNode("n1"))
+	h.AddNode(harness.NewNode("n1"))
 	h.Settle()
 	expectNode(t, h, "default/p", "n1")
 }
 
 func TestTellsWhyThereIsNoNode(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("small", Capacity("cpu", "1")), NewNode("tainted", Taint("dedicated", corev1.TaintEffectNoSchedule)),
-		NewNode("cordoned", Cordoned()), NewNode("full", Capacity("pods", "0")))
-	h.Create(NewPod("p", Requests("cpu", "2", "example.com/gpu", "1")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("small", harness.Capacity("cpu", "1")), harness.NewNode("tainted", harness.Taint("dedicated", corev1.TaintEffectNoSchedule)),
+		harness.NewNode("cordoned", harness.Cordoned()), harness.NewNode("full", harness.Capacity("pods", "0")))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "2", "example.com/gpu", "1")))
 	h.Settle()
 	message := "0/4 nodes are available: 1 Insufficient cpu, 1 Too many pods, 1 node(s) had untolerated taint(s), " +
 		"1 node(s) were unschedulable, 2 Insufficient example.com/gpu. " +
@@ -89,30 +89,30 @@ func TestWaitsForAnEventThatHelps(t *testing.T) {
 		nodes []*corev1.Node
 		old   []*corev1.Pod
 		pod   *corev1.Pod
-		event func(h *Harness)
+		event func(h *harness.Harness)
 		helps bool
 	}{
-		{"room on a node", []*corev1.Node{NewNode("n")}, []*corev1.Pod{NewPod("old", On("n"), Requests("cpu", "4"))},
-			NewPod("p", Requests("cpu", "1")), func(h *Harness) { h.Delete("default/old") }, true},
-		{"a node that is too small", []*corev1.Node{NewNode("n", Capacity("cpu", "1"))}, nil,
-			NewPod("p", Requests("cpu", "2")), func(h *Harness) { h.AddNode(NewNode("m", Capacity("cpu", "1"))) }, false},
-		{"a taint that goes", []*corev1.Node{NewNode("n", Taint("a", corev1.TaintEffectNoExecute))}, nil,
-			NewPod("p"), func(h *Harness) { h.AddNode(NewNode("n")) }, true},
-		{"a label that has nothing to do with it", []*corev1.Node{NewNode("n", Taint("a", corev1.TaintEffectNoExecute))}, nil,
-			NewPod("p"), func(h *Harness) {
-				h.AddNode(NewNode("n", Taint("a", corev1.TaintEffectNoExecute), Label("x", "y")))
+		{"room on a node", []*corev1.Node{harness.NewNode("n")}, []*corev1.Pod{harness.NewPod("old", harness.On("n"), harness.Requests("cpu", "4"))},
+			harness.NewPod("p", harness.Requests("cpu", "1")), func(h *harness.Harness) { h.Delete("default/old") }, true},
+		{"a node that is too small", []*corev1.Node{harness.NewNode("n", harness.Capacity("cpu", "1"))}, nil,
+			harness.NewPod("p", harness.Requests("cpu", "2")), func(h *harness.Harness) { h.AddNode(harness.NewNode("m", harness.Capacity("cpu", "1"))) }, false},
+		{"a taint that goes", []*corev1.Node{harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoExecute))}, nil,
+			harness.NewPod("p"), func(h *harness.Harness) { h.AddNode(harness.NewNode("n")) }, true},
+		{"a label that has nothing to do with it", []*corev1.Node{harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoExecute))}, nil,
+			harness.NewPod("p"), func(h *harness.Harness) {
+				h.AddNode(harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoExecute), harness.Label("x", "y")))
 			}, false},
-		{"a node that is uncordoned", []*corev1.Node{NewNode("n", Cordoned())}, nil,
-			NewPod("p"), func(h *Harness) { h.AddNode(NewNode("n")) }, true},
-		{"a pod to be near", []*corev1.Node{NewNode("n")}, nil,
-			NewPod("p", Near(corev1.LabelHostname, "app", "db")), func(h *Harness) { h.Create(NewPod("db", Labels("app", "db"))) }, true},
-		{"a pod to be away from, on its way out", []*corev1.Node{NewNode("n")}, []*corev1.Pod{NewPod("old", On("n"), Labels("app", "db"))},
-			NewPod("p", Away(corev1.LabelHostname, "app", "db")), func(h *Harness) { h.Delete("default/old") }, true},
-		{"another pod goes, of no concern", []*corev1.Node{NewNode("n")},
-			[]*corev1.Pod{NewPod("old", On("n"), Labels("app", "db")), NewPod("web", On("n"))},
-			NewPod("p", Away(corev1.LabelHostname, "app", "db")), func(h *Harness) { h.Delete("default/web") }, false},
-		{"its own toleration", []*corev1.Node{NewNode("n", Taint("a", corev1.TaintEffectNoSchedule))}, nil,
-			NewPod("p"), func(h *Harness) {
+		{"a node that is uncordoned", []*corev1.Node{harness.NewNode("n", harness.Cordoned())}, nil,
+			harness.NewPod("p"), func(h *harness.Harness) { h.AddNode(harness.NewNode("n")) }, true},
+		{"a pod to be near", []*corev1.Node{harness.NewNode("n")}, nil,
+			harness.NewPod("p", harness.Near(corev1.LabelHostname, "app", "db")), func(h *harness.Harness) { h.Create(harness.NewPod("db", harness.Labels("app", "db"))) }, true},
+		{"a pod to be away from, on its way out", []*corev1.Node{harness.NewNode("n")}, []*corev1.Pod{harness.NewPod("old", harness.On("n"), harness.Labels("app", "db"))},
+			harness.NewPod("p", harness.Away(corev1.LabelHostname, "app", "db")), func(h *harness.Harness) { h.Delete("default/old") }, true},
+		{"another pod goes, of no concern", []*corev1.Node{harness.NewNode("n")},
+			[]*corev1.Pod{harness.NewPod("old", harness.On("n"), harness.Labels("app", "db")), harness.NewPod("web", harness.On("n"))},
+			harness.NewPod("p", harness.Away(corev1.LabelHostname, "app", "db")), func(h *harness.Harness) { h.Delete("default/web") }, false},
+		{"its own toleration", []*corev1.Node{harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoSchedule))}, nil,
+			harness.NewPod("p"), func(h *harness.Harness) {
 				h.Change("default/p", func(p *corev1.Pod) {
 					p.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 				})
@@ -120,7 +120,7 @@ func TestWaitsForAnEventThatHelps(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := New(t)
+			h := harness.New(t)
 			h.AddNode(tt.nodes...)
 			for _, p := range tt.old {
 				h.Create(p)
@@ -142,12 +142,12 @@ func TestWaitsForAnEventThatHelps(t *testing.T) {
 }
 
 func TestTriesByPriorityThenAge(t *testing.T) {
-	h := New(t)
-	h.Create(NewPod("first"))
-	h.Create(NewPod("second"))
-	h.Create(NewPod("urgent", Priority(100)))
-	h.Create(NewPod("unimportant", Priority(-1)))
-	h.AddNode(NewNode("n"))
+	h := harness.New(t)
+	h.Create(harness.NewPod("first"))
+	h.Create(harness.NewPod("second"))
+	h.Create(harness.NewPod("urgent", harness.Priority(100)))
+	h.Create(harness.NewPod("unimportant", harness.Priority(-1)))
+	h.AddNode(harness.NewNode("n"))
 	h.Settle()
 	var order []string
 	for _, b := range h.Asked {
@@ -159,9 +159,9 @@ func TestTriesByPriorityThenAge(t *testing.T) {
 }
 
 func TestRespectsSchedulingGates(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n"))
-	h.Create(NewPod("p", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/wait"}} }))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n"))
+	h.Create(harness.NewPod("p", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/wait"}} }))
 	if n := h.Settle(); n != 0 {
 		t.Errorf("a gated pod was tried %d times", n)
 	}
@@ -171,11 +171,11 @@ func TestRespectsSchedulingGates(t *testing.T) {
 }
 
 func TestBindsWithoutWaiting(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n1", Capacity("pods", "2")), NewNode("n2", Capacity("pods", "2")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n1", harness.Capacity("pods", "2")), harness.NewNode("n2", harness.Capacity("pods", "2")))
 	h.Hold = true
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
-		h.Create(NewPod(name))
+		h.Create(harness.NewPod(name))
 	}
 	h.Settle()
 	if len(h.Asked) != 4 {
@@ -197,8 +197,8 @@ func TestBindsWithoutWaiting(t *testing.T) {
 }
 
 func TestConflictFreesTheNodeAndTriesAgain(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n", Capacity("pods", "1")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n", harness.Capacity("pods", "1")))
 	refusals := 0
 	h.Refuse = func(*corev1.Pod, string) error {
 		if refusals++; refusals == 1 {
@@ -206,7 +206,7 @@ func TestConflictFreesTheNodeAndTriesAgain(t *testing.T) {
 		}
 		return nil
 	}
-	h.Create(NewPod("p"))
+	h.Create(harness.NewPod("p"))
 	h.Settle()
 	expectNode(t, h, "default/p", "")
 	expectEvents(t, h, `Warning FailedScheduling default/p: running Bind plugin "DefaultBinder": too bad`)
@@ -225,10 +225,10 @@ func TestConflictFreesTheNodeAndTriesAgain(t *testing.T) {
 func TestSomebodyElseBinds(t *testing.T) {
 	for _, node := range []string{"n1", "n2"} {
 		t.Run(node, func(t *testing.T) {
-			h := New(t)
-			h.AddNode(NewNode("n1", Capacity("pods", "1")), NewNode("n2", Capacity("pods", "1"), Taint("slow", corev1.TaintEffectPreferNoSchedule)))
+			h := harness.New(t)
+			h.AddNode(harness.NewNode("n1", harness.Capacity("pods", "1")), harness.NewNode("n2", harness.Capacity("pods", "1"), harness.Taint("slow", corev1.TaintEffectPreferNoSchedule)))
 			h.Hold = true
-			h.Create(NewPod("p"))
+			h.Create(harness.NewPod("p"))
 			h.Settle()
 			h.Change("default/p", func(p *corev1.Pod) { p.Spec.NodeName = node })
 			h.Hold = false
@@ -241,7 +241,7 @@ func TestSomebodyElseBinds(t *testing.T) {
 			} else {
 				expectEvents(t, h)
 			}
-			h.Create(NewPod("q"))
+			h.Create(harness.NewPod("q"))
 			h.Settle()
 			expectNode(t, h, "default/q", map[string]string{"n1": "n2", "n2": "n1"}[node])
 		})
@@ -249,9 +249,9 @@ func TestSomebodyElseBinds(t *testing.T) {
 }
 
 func TestLateVersionsOfABoundPodAreIgnored(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n"))
-	p := NewPod("p")
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n"))
+	p := harness.NewPod("p")
 	h.Create(p)
 	h.Settle()
 	late := p.DeepCopy()
@@ -263,11 +263,11 @@ func TestLateVersionsOfABoundPodAreIgnored(t *testing.T) {
 }
 
 func TestPodGoesWhileItIsBound(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n", Capacity("pods", "1")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n", harness.Capacity("pods", "1")))
 	h.Hold = true
-	h.Create(NewPod("p"))
-	h.Create(NewPod("q"))
+	h.Create(harness.NewPod("p"))
+	h.Create(harness.NewPod("q"))
 	h.Settle()
 	h.Delete("default/p")
 	h.Hold = false
@@ -282,20 +282,20 @@ func TestPodGoesWhileItIsBound(t *testing.T) {
 }
 
 func TestSkipsPodsThatTerminate(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n"))
-	now := metav1.NewTime(Start())
-	h.Create(NewPod("p", func(p *corev1.Pod) { p.DeletionTimestamp = &now }))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n"))
+	now := metav1.NewTime(harness.Start())
+	h.Create(harness.NewPod("p", func(p *corev1.Pod) { p.DeletionTimestamp = &now }))
 	h.Settle()
 	expectNode(t, h, "default/p", "")
 	expectEvents(t, h, "Warning FailedScheduling default/p: skip schedule deleting pod: default/p")
 }
 
 func TestDoesNothingUnlessItLeads(t *testing.T) {
-	h := New(t)
+	h := harness.New(t)
 	h.Engine.Lead(false)
-	h.AddNode(NewNode("n"))
-	h.Create(NewPod("p"))
+	h.AddNode(harness.NewNode("n"))
+	h.Create(harness.NewPod("p"))
 	h.Settle()
 	expectNode(t, h, "default/p", "")
 	h.Engine.Lead(true)
@@ -304,9 +304,9 @@ func TestDoesNothingUnlessItLeads(t *testing.T) {
 }
 
 func TestWaitsLongAtMost(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n", Capacity("cpu", "1")))
-	h.Create(NewPod("p", Requests("cpu", "2")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n", harness.Capacity("cpu", "1")))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "2")))
 	h.Settle()
 	h.Events()
 	h.Clock.Step(4*time.Minute + 59*time.Second)
@@ -320,17 +320,17 @@ func TestWaitsLongAtMost(t *testing.T) {
 }
 
 func TestRunEndsWithoutATrace(t *testing.T) {
-	h := New(t)
+	h := harness.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- h.Engine.Run(ctx) }()
 	read := make(chan engine.Decision, 10)
 	closed := make(chan error, 1)
 	go func() {
-		closed <- h.Engine.Feed().Read(context.Background(), 0, func(d engine.Decision) error { read <- d; return nil })
+		closed <- h.Engine.Feed().Read(context.Background(), 10, func(d engine.Decision) error { read <- d; return nil })
 	}()
-	h.AddNode(NewNode("n"))
-	h.Engine.PodSeen(NewPod("p"))
+	h.AddNode(harness.NewNode("n"))
+	h.Engine.PodSeen(harness.NewPod("p"))
 	// The world is not safe to ask while the engine runs; its feed is.
 	if d := <-read; d.Outcome != engine.Placed || d.Node != "n" || d.Pod.Name != "p" {
 		t.Errorf("first decision is %+v", d)

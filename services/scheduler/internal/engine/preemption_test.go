@@ -8,15 +8,15 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	. "coracle.local/services/scheduler/internal/harness"
+	"coracle.local/services/scheduler/internal/harness"
 )
 
 func TestPreempts(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n1", Capacity("cpu", "2")), NewNode("n2", Capacity("cpu", "2")))
-	h.Create(NewPod("cheap", On("n1"), Requests("cpu", "2"), Priority(1)))
-	h.Create(NewPod("dear", On("n2"), Requests("cpu", "2"), Priority(5)))
-	h.Create(NewPod("p", Requests("cpu", "1"), Priority(10)))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n1", harness.Capacity("cpu", "2")), harness.NewNode("n2", harness.Capacity("cpu", "2")))
+	h.Create(harness.NewPod("cheap", harness.On("n1"), harness.Requests("cpu", "2"), harness.Priority(1)))
+	h.Create(harness.NewPod("dear", harness.On("n2"), harness.Requests("cpu", "2"), harness.Priority(5)))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "1"), harness.Priority(10)))
 	h.Settle()
 	expectEvents(t, h, "Warning FailedScheduling default/p: 0/2 nodes are available: 2 Insufficient cpu. "+
 		"preemption: found a potential placement for pod on node n1, preempting 1 victims")
@@ -27,7 +27,7 @@ func TestPreempts(t *testing.T) {
 		t.Error("the wrong pod was asked to leave")
 	}
 	// Room that was promised is not given to others of equal or lower priority.
-	h.Create(NewPod("rival", Requests("cpu", "2"), Priority(10)))
+	h.Create(harness.NewPod("rival", harness.Requests("cpu", "2"), harness.Priority(10)))
 	h.Settle()
 	h.Events()
 	h.Finish()
@@ -39,12 +39,12 @@ func TestPreempts(t *testing.T) {
 }
 
 func TestDoesNotPreemptTwice(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n1", Capacity("cpu", "1")), NewNode("n2", Capacity("cpu", "1")))
-	h.Create(NewPod("v1", On("n1"), Requests("cpu", "1")))
-	h.Create(NewPod("v2", On("n2"), Requests("cpu", "1")))
-	h.Create(NewPod("other", On("n2")))
-	h.Create(NewPod("p", Requests("cpu", "1"), Priority(10)))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n1", harness.Capacity("cpu", "1")), harness.NewNode("n2", harness.Capacity("cpu", "1")))
+	h.Create(harness.NewPod("v1", harness.On("n1"), harness.Requests("cpu", "1")))
+	h.Create(harness.NewPod("v2", harness.On("n2"), harness.Requests("cpu", "1")))
+	h.Create(harness.NewPod("other", harness.On("n2")))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "1"), harness.Priority(10)))
 	h.Settle()
 	// A pod that leaves for another reason wakes the preemptor while its victim
 	// is still terminating.
@@ -71,11 +71,11 @@ func TestDoesNotPreemptTwice(t *testing.T) {
 }
 
 func TestPreemptionPolicyNever(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n", Capacity("cpu", "1")))
-	h.Create(NewPod("v", On("n"), Requests("cpu", "1")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n", harness.Capacity("cpu", "1")))
+	h.Create(harness.NewPod("v", harness.On("n"), harness.Requests("cpu", "1")))
 	never := corev1.PreemptNever
-	h.Create(NewPod("p", Requests("cpu", "1"), Priority(10), func(p *corev1.Pod) { p.Spec.PreemptionPolicy = &never }))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "1"), harness.Priority(10), func(p *corev1.Pod) { p.Spec.PreemptionPolicy = &never }))
 	h.Settle()
 	expectEvents(t, h, "Warning FailedScheduling default/p: 0/1 nodes are available: 1 Insufficient cpu. "+
 		"preemption: not eligible due to preemptionPolicy=Never.")
@@ -85,12 +85,12 @@ func TestPreemptionPolicyNever(t *testing.T) {
 }
 
 func TestVictimsGoBeforeTheAnswer(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n", Capacity("cpu", "1")))
-	h.Create(NewPod("v", On("n"), Requests("cpu", "1")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n", harness.Capacity("cpu", "1")))
+	h.Create(harness.NewPod("v", harness.On("n"), harness.Requests("cpu", "1")))
 	h.Settle()
 	h.Hold = true
-	h.Create(NewPod("p", Requests("cpu", "1"), Priority(10)))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "1"), harness.Priority(10)))
 	h.Settle()
 	h.Delete("default/v")
 	if n := h.Settle(); n != 0 {
@@ -103,12 +103,12 @@ func TestVictimsGoBeforeTheAnswer(t *testing.T) {
 }
 
 func TestHigherPriorityTakesThePromisedNode(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n", Capacity("cpu", "1")))
-	h.Create(NewPod("v", On("n"), Requests("cpu", "1")))
-	h.Create(NewPod("p", Requests("cpu", "1"), Priority(10)))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n", harness.Capacity("cpu", "1")))
+	h.Create(harness.NewPod("v", harness.On("n"), harness.Requests("cpu", "1")))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "1"), harness.Priority(10)))
 	h.Settle()
-	h.Create(NewPod("q", Requests("cpu", "1"), Priority(20)))
+	h.Create(harness.NewPod("q", harness.Requests("cpu", "1"), harness.Priority(20)))
 	h.Settle()
 	h.Finish()
 	h.Settle()
@@ -117,15 +117,15 @@ func TestHigherPriorityTakesThePromisedNode(t *testing.T) {
 }
 
 func TestBudgetsDecideWhoGoes(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n1", Capacity("cpu", "1")), NewNode("n2", Capacity("cpu", "1")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n1", harness.Capacity("cpu", "1")), harness.NewNode("n2", harness.Capacity("cpu", "1")))
 	h.SetBudgets(&policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "budget"},
 		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}},
 	})
-	h.Create(NewPod("protected", On("n1"), Labels("app", "db"), Requests("cpu", "1"), Priority(1)))
-	h.Create(NewPod("free", On("n2"), Labels("app", "web"), Requests("cpu", "1"), Priority(5)))
-	h.Create(NewPod("p", Requests("cpu", "1"), Priority(10)))
+	h.Create(harness.NewPod("protected", harness.On("n1"), harness.Labels("app", "db"), harness.Requests("cpu", "1"), harness.Priority(1)))
+	h.Create(harness.NewPod("free", harness.On("n2"), harness.Labels("app", "web"), harness.Requests("cpu", "1"), harness.Priority(5)))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "1"), harness.Priority(10)))
 	h.Settle()
 	if h.Pod("default/free").DeletionTimestamp == nil || h.Pod("default/protected").DeletionTimestamp != nil {
 		t.Error("the budget was not respected")

@@ -10,11 +10,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	schedulerv1 "coracle.local/proto/coracle/scheduler/v1"
-	. "coracle.local/services/scheduler/internal/harness"
+	"coracle.local/services/scheduler/internal/harness"
 	"coracle.local/services/scheduler/internal/inspect"
 )
 
-type pods struct{ *Harness }
+type pods struct{ *harness.Harness }
 
 func (p pods) Pod(namespace, name string) (*corev1.Pod, bool) {
 	o := p.Harness.Pod(namespace + "/" + name)
@@ -23,7 +23,7 @@ func (p pods) Pod(namespace, name string) (*corev1.Pod, bool) {
 
 // service serves from an engine that runs until the test ends. The world must
 // not be changed meanwhile.
-func service(t *testing.T, h *Harness) *inspect.Service {
+func service(t *testing.T, h *harness.Harness) *inspect.Service {
 	t.Helper()
 	h.Settle()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -47,11 +47,11 @@ func manifest(text string) *schedulerv1.PodSource {
 }
 
 func TestExplain(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n1"), NewNode("n2", Taint("slow", corev1.TaintEffectPreferNoSchedule)),
-		NewNode("n3", Cordoned(), Taint("a", corev1.TaintEffectNoSchedule)), NewNode("n4", Capacity("cpu", "1")))
-	h.Create(NewPod("other", On("n4"), Requests("cpu", "1"), Priority(-1)))
-	h.Create(NewPod("p", Requests("cpu", "1")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n1"), harness.NewNode("n2", harness.Taint("slow", corev1.TaintEffectPreferNoSchedule)),
+		harness.NewNode("n3", harness.Cordoned(), harness.Taint("a", corev1.TaintEffectNoSchedule)), harness.NewNode("n4", harness.Capacity("cpu", "1")))
+	h.Create(harness.NewPod("other", harness.On("n4"), harness.Requests("cpu", "1"), harness.Priority(-1)))
+	h.Create(harness.NewPod("p", harness.Requests("cpu", "1")))
 	s := service(t, h)
 	got, err := s.Explain(t.Context(), &schedulerv1.ExplainRequest{Pod: reference("p")})
 	if err != nil {
@@ -82,7 +82,7 @@ func TestExplain(t *testing.T) {
 }
 
 func TestExplainRefusesWhatItCannotRead(t *testing.T) {
-	s := service(t, New(t))
+	s := service(t, harness.New(t))
 	tests := []struct {
 		name   string
 		source *schedulerv1.PodSource
@@ -106,8 +106,8 @@ func TestExplainRefusesWhatItCannotRead(t *testing.T) {
 }
 
 func TestDryRun(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n1", Capacity("cpu", "2")), NewNode("n2", Capacity("cpu", "1")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n1", harness.Capacity("cpu", "2")), harness.NewNode("n2", harness.Capacity("cpu", "1")))
 	s := service(t, h)
 	deployment := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {containers: [{name: c, resources: {requests: {cpu: 1}}}]}}}"
 	for range 2 { // nothing stays from the first
@@ -132,14 +132,14 @@ func TestDryRun(t *testing.T) {
 }
 
 func TestQueue(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n1", Capacity("cpu", "1")))
-	h.Create(NewPod("big", Requests("cpu", "2"), Priority(4)))
-	h.Create(NewPod("gated", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "g"}} }))
-	h.Create(NewPod("elsewhere", In("other"), Requests("cpu", "2")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n1", harness.Capacity("cpu", "1")))
+	h.Create(harness.NewPod("big", harness.Requests("cpu", "2"), harness.Priority(4)))
+	h.Create(harness.NewPod("gated", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "g"}} }))
+	h.Create(harness.NewPod("elsewhere", harness.In("other"), harness.Requests("cpu", "2")))
 	h.Settle()
 	h.Hold = true
-	h.Create(NewPod("small"))
+	h.Create(harness.NewPod("small"))
 	s := service(t, h)
 	got, err := s.Queue(t.Context(), &schedulerv1.QueueRequest{Namespace: "default"})
 	if err != nil || len(got.GetPods()) != 3 {
@@ -177,10 +177,10 @@ func (d *decisions) Send(r *schedulerv1.DecisionsResponse) error {
 }
 
 func TestDecisions(t *testing.T) {
-	h := New(t)
-	h.AddNode(NewNode("n1"))
-	h.Create(NewPod("a"))
-	h.Create(NewPod("b", Requests("cpu", "9")))
+	h := harness.New(t)
+	h.AddNode(harness.NewNode("n1"))
+	h.Create(harness.NewPod("a"))
+	h.Create(harness.NewPod("b", harness.Requests("cpu", "9")))
 	s := service(t, h)
 	ctx, cancel := context.WithCancel(t.Context())
 	d := &decisions{ctx: ctx, cancel: cancel, want: 3}

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"coracle.local/services/scheduler/internal/cluster"
-	. "coracle.local/services/scheduler/internal/harness"
+	"coracle.local/services/scheduler/internal/harness"
 	"coracle.local/services/scheduler/internal/placement"
 )
 
@@ -35,8 +35,8 @@ func (apps) Class(string) *storagev1.StorageClass               { return nil }
 // templates are pods that exercise every kind of rule.
 func templates() []func(name string) *corev1.Pod {
 	zone, host := corev1.LabelTopologyZone, corev1.LabelHostname
-	make := func(options ...PodOption) func(string) *corev1.Pod {
-		return func(name string) *corev1.Pod { return NewPod(name, options...) }
+	build := func(options ...harness.PodOption) func(string) *corev1.Pod {
+		return func(name string) *corev1.Pod { return harness.NewPod(name, options...) }
 	}
 	prefer := func(p *corev1.Pod) {
 		p.Spec.Affinity = &corev1.Affinity{
@@ -57,20 +57,20 @@ func templates() []func(name string) *corev1.Pod {
 		p.Spec.NodeSelector = map[string]string{zone: "z1"}
 	}
 	return []func(string) *corev1.Pod{
-		make(Labels("app", "a"), Requests("cpu", "300m", "memory", "200Mi")),
-		make(Labels("app", "b", "sibling", "yes"), Requests("cpu", "100m", "memory", "900Mi")),
-		make(Labels("app", "c"), Spread(1, zone, corev1.DoNotSchedule, "app", "c"), Spread(1, host, corev1.ScheduleAnyway, "app", "c"), Requests("cpu", "50m")),
-		make(Labels("app", "d"), Away(host, "app", "d"), Requests("cpu", "10m")),
-		make(Labels("app", "e"), Near(zone, "app", "e"), Away("rack", "app", "a")),
-		make(Labels("app", "a"), Away(zone, "app", "f")),
-		make(Labels("app", "f"), prefer, Requests("cpu", "200m", "example.com/gpu", "1")),
-		make(Labels("app", "g"), port),
-		make(Labels("app", "h", "sibling", "yes"), tolerant, Spread(2, "rack", corev1.ScheduleAnyway, "app", "h")),
+		build(harness.Labels("app", "a"), harness.Requests("cpu", "300m", "memory", "200Mi")),
+		build(harness.Labels("app", "b", "sibling", "yes"), harness.Requests("cpu", "100m", "memory", "900Mi")),
+		build(harness.Labels("app", "c"), harness.Spread(1, zone, corev1.DoNotSchedule, "app", "c"), harness.Spread(1, host, corev1.ScheduleAnyway, "app", "c"), harness.Requests("cpu", "50m")),
+		build(harness.Labels("app", "d"), harness.Away(host, "app", "d"), harness.Requests("cpu", "10m")),
+		build(harness.Labels("app", "e"), harness.Near(zone, "app", "e"), harness.Away("rack", "app", "a")),
+		build(harness.Labels("app", "a"), harness.Away(zone, "app", "f")),
+		build(harness.Labels("app", "f"), prefer, harness.Requests("cpu", "200m", "example.com/gpu", "1")),
+		build(harness.Labels("app", "g"), port),
+		build(harness.Labels("app", "h", "sibling", "yes"), tolerant, harness.Spread(2, "rack", corev1.ScheduleAnyway, "app", "h")),
 	}
 }
 
 func randomNode(r *rand.Rand, i int) *corev1.Node {
-	n := NewNode(fmt.Sprintf("n%02d", i), Capacity("pods", "6", "example.com/gpu", "2", "cpu", fmt.Sprint(1+r.IntN(4))))
+	n := harness.NewNode(fmt.Sprintf("n%02d", i), harness.Capacity("pods", "6", "example.com/gpu", "2", "cpu", fmt.Sprint(1+r.IntN(4))))
 	if r.IntN(8) > 0 {
 		n.Labels[corev1.LabelTopologyZone] = fmt.Sprintf("z%d", r.IntN(3))
 	}
@@ -79,11 +79,11 @@ func randomNode(r *rand.Rand, i int) *corev1.Node {
 	}
 	switch r.IntN(8) {
 	case 0:
-		Taint("dedicated", corev1.TaintEffectNoSchedule)(n)
+		harness.Taint("dedicated", corev1.TaintEffectNoSchedule)(n)
 	case 1:
-		Taint("slow", corev1.TaintEffectPreferNoSchedule)(n)
+		harness.Taint("slow", corev1.TaintEffectPreferNoSchedule)(n)
 	case 2:
-		Cordoned()(n)
+		harness.Cordoned()(n)
 	}
 	if r.IntN(3) == 0 {
 		n.Status.Images = []corev1.ContainerImage{{Names: []string{"image:latest"}, SizeBytes: int64(r.IntN(900)) << 20}}
@@ -164,7 +164,7 @@ func disturb(r *rand.Rand, s *cluster.State, placed *[]*cluster.Pod) {
 			p := list[r.IntN(len(list))]
 			_, node, _ := s.Lookup(p.UID())
 			next := p.Object.DeepCopy()
-			now := metav1.NewTime(Start())
+			now := metav1.NewTime(harness.Start())
 			next.DeletionTimestamp, next.Spec.NodeName = &now, node
 			s.SetPod(next)
 		}

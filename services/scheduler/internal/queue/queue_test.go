@@ -8,12 +8,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"coracle.local/services/scheduler/internal/cluster"
-	. "coracle.local/services/scheduler/internal/harness"
+	"coracle.local/services/scheduler/internal/harness"
 	"coracle.local/services/scheduler/internal/queue"
 )
 
-func add(q *queue.Queue, now time.Time, name string, options ...PodOption) *queue.Entry {
-	return q.Add(cluster.NewPod(NewPod(name, options...)), now)
+func add(q *queue.Queue, now time.Time, name string, options ...harness.PodOption) *queue.Entry {
+	return q.Add(cluster.NewPod(harness.NewPod(name, options...)), now)
 }
 
 func popped(q *queue.Queue, now time.Time) []string {
@@ -25,18 +25,18 @@ func popped(q *queue.Queue, now time.Time) []string {
 }
 
 func TestOrder(t *testing.T) {
-	q, now := queue.New(), Start()
+	q, now := queue.New(), harness.Start()
 	add(q, now, "a")
 	add(q, now, "b")
 	add(q, now.Add(-time.Hour), "old")
-	add(q, now, "high", Priority(3))
+	add(q, now, "high", harness.Priority(3))
 	if got := popped(q, now); !slices.Equal(got, []string{"high", "old", "a", "b"}) {
 		t.Errorf("popped %v", got)
 	}
 }
 
 func TestBackoffGrows(t *testing.T) {
-	q, now := queue.New(), Start()
+	q, now := queue.New(), harness.Start()
 	add(q, now, "p")
 	for i, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
 		e := q.Pop(now)
@@ -55,7 +55,7 @@ func TestBackoffGrows(t *testing.T) {
 }
 
 func TestFruitlessPodsAreTriedEarlyWhenNothingElseIsToDo(t *testing.T) {
-	q, now := queue.New(), Start()
+	q, now := queue.New(), harness.Start()
 	e := add(q, now, "p")
 	q.Pop(now)
 	q.Requeue(e, now, []string{"NodeResourcesFit"}, "no room")
@@ -66,14 +66,14 @@ func TestFruitlessPodsAreTriedEarlyWhenNothingElseIsToDo(t *testing.T) {
 	if n := q.Wake(now, yes); n != 1 || e.Place != queue.Backoff {
 		t.Errorf("woke %d, now in %v", n, e.Place)
 	}
-	add(q, now, "fresh", Priority(-5))
+	add(q, now, "fresh", harness.Priority(-5))
 	if got := popped(q, now); !slices.Equal(got, []string{"fresh", "p"}) {
 		t.Errorf("popped %v", got)
 	}
 }
 
 func TestUnschedulablePodsWaitForHelp(t *testing.T) {
-	q, now := queue.New(), Start()
+	q, now := queue.New(), harness.Start()
 	for _, name := range []string{"a", "b"} {
 		e := add(q, now, name)
 		q.Pop(now)
@@ -92,14 +92,14 @@ func TestUnschedulablePodsWaitForHelp(t *testing.T) {
 }
 
 func TestGatesAndRemoval(t *testing.T) {
-	q, now := queue.New(), Start()
+	q, now := queue.New(), harness.Start()
 	gated := func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "g"}} }
 	e := add(q, now, "p", gated)
 	q.Activate(e.Pod.UID())
 	if q.Pop(now) != nil || q.Len(queue.Gated) != 1 {
 		t.Error("a gated pod was popped")
 	}
-	q.Update(cluster.NewPod(NewPod("p")), now, nil)
+	q.Update(cluster.NewPod(harness.NewPod("p")), now, nil)
 	if q.Len(queue.Active) != 1 {
 		t.Error("the pod stays gated")
 	}
@@ -114,10 +114,10 @@ func TestGatesAndRemoval(t *testing.T) {
 }
 
 func TestUpdateChangesThePlaceInLine(t *testing.T) {
-	q, now := queue.New(), Start()
+	q, now := queue.New(), harness.Start()
 	add(q, now, "a")
 	add(q, now, "b")
-	q.Update(cluster.NewPod(NewPod("b", Priority(7))), now, nil)
+	q.Update(cluster.NewPod(harness.NewPod("b", harness.Priority(7))), now, nil)
 	if got := popped(q, now); !slices.Equal(got, []string{"b", "a"}) {
 		t.Errorf("popped %v", got)
 	}

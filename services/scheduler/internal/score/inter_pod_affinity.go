@@ -24,7 +24,7 @@ func (interPodAffinity) Prepare(p *cluster.Pod, v *cluster.View) Prepared {
 		near: filter.UnrollWeighted(p.PreferredAffinity, v), away: filter.UnrollWeighted(p.PreferredAntiAffinity, v),
 		tallies: map[string]*cluster.Tally{},
 	}
-	make := func(key string) *cluster.Tally {
+	tally := func(key string) *cluster.Tally {
 		t, ok := a.tallies[key]
 		if !ok {
 			t = cluster.NewTally(v.Domains(key))
@@ -35,13 +35,13 @@ func (interPodAffinity) Prepare(p *cluster.Pod, v *cluster.View) Prepared {
 	}
 	// Terms of the pod itself have a tally even when nobody matches yet.
 	for i := range a.near {
-		make(a.near[i].Key)
+		tally(a.near[i].Key)
 	}
 	for i := range a.away {
-		make(a.away[i].Key)
+		tally(a.away[i].Key)
 	}
 	count := func(slot int, other *cluster.Pod) {
-		a.each(other, func(key string, weight int64) { make(key).Add(slot, weight) })
+		a.each(other, func(key string, weight int64) { tally(key).Add(slot, weight) })
 	}
 	if len(a.near)+len(a.away) > 0 {
 		v.EachPod(count)

@@ -13,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -209,7 +210,7 @@ func (m *memory) Update(ctx context.Context, k *kinds.Kind, namespace, name, _ s
 		i := m.items[k][key(namespace, name)]
 		m.mu.Unlock()
 		if i == nil {
-			if k != kinds.For[*corev1.Endpoints]() { // the one kind here that a PUT creates
+			if k != kinds.For[*coordinationv1.Lease]() { // the one kind here that a PUT creates
 				return nil, false, apierrors.NewNotFound(k.GroupResource(), name)
 			}
 			obj, err := change(k.New())

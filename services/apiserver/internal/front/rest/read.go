@@ -69,7 +69,7 @@ func plainVersion(version string) error {
 
 // listOrWatch answers with all objects, or their changes.
 func (c *call) listOrWatch(name string, watch bool) error {
-	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	out, err := negotiate.Accept(c.r, negotiate.Collections)
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 
 func TestGuard(t *testing.T) {
 	f := newFront(t, func(c *Config) {
-		c.Guard = doorman{forbids: map[string]bool{"list pods": true, "create endpoints": true}}
+		c.Guard = doorman{forbids: map[string]bool{"list pods": true, "create leases": true}}
 	})
 	if w := f.do("GET", "/api/v1/nodes", "", "Authorization", "Bearer nobody"); w.Code != 401 || message(w) != "Unauthorized" {
 		t.Errorf("nobody: %d %s", w.Code, w.Body)
@@ -158,7 +158,7 @@ func TestGuard(t *testing.T) {
 		t.Errorf("forbidden: %d %s", w.Code, w.Body)
 	}
 	// Who may update but not create gets no further by updating what is absent.
-	w = f.do("PUT", "/api/v1/namespaces/n/endpoints/e", `{"metadata":{"name":"e"}}`)
+	w = f.do("PUT", "/apis/coordination.k8s.io/v1/namespaces/n/leases/e", `{"metadata":{"name":"e"}}`)
 	if w.Code != 403 {
 		t.Errorf("create by update: %d %s", w.Code, w.Body)
 	}

@@ -136,7 +136,7 @@ func (c *call) setScale(s *strategy.Scale[kinds.Object], who string, o registry.
 		}
 		if uid := wanted.UID; uid != "" && uid != current.GetUID() {
 			return nil, apierrors.NewConflict(c.kind.GroupResource(), c.t.Name, fmt.Errorf(
-				"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, current.GetUID())) //nolint:staticcheck // upstream's wording
+				"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, current.GetUID()))
 		}
 		next := current.DeepCopyObject().(kinds.Object)
 		s.SetReplicas(next, wanted.Spec.Replicas)

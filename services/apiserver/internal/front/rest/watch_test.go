@@ -14,7 +14,7 @@ import (
 )
 
 // follow opens a watch over HTTP and returns its lines.
-func follow(t *testing.T, f *front, query string, headers ...string) (lines *bufio.Scanner, r *http.Response) {
+func follow(t *testing.T, f *front, query string, headers ...string) (lines *bufio.Scanner, header http.Header) {
 	t.Helper()
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
@@ -27,12 +27,12 @@ func follow(t *testing.T, f *front, query string, headers ...string) (lines *buf
 	for i := 0; i < len(headers); i += 2 {
 		q.Header.Set(headers[i], headers[i+1])
 	}
-	r, err = server.Client().Do(q)
+	r, err := server.Client().Do(q)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cancel(); _ = r.Body.Close() })
-	return bufio.NewScanner(r.Body), r
+	return bufio.NewScanner(r.Body), r.Header
 }
 
 func next(t *testing.T, lines *bufio.Scanner) string {
@@ -46,9 +46,9 @@ func next(t *testing.T, lines *bufio.Scanner) string {
 func TestWatchSeesStateAndChanges(t *testing.T) {
 	f := newFront(t)
 	f.configMap("a", "{}")
-	lines, r := follow(t, f, configMaps+"?watch=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
-	if r.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("type %q", r.Header.Get("Content-Type"))
+	lines, header := follow(t, f, configMaps+"?watch=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
+	if header.Get("Content-Type") != "application/json" {
+		t.Errorf("type %q", header.Get("Content-Type"))
 	}
 	if line := next(t, lines); !strings.HasPrefix(line, `{"type":"ADDED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"`) {
 		t.Error(line)

@@ -60,7 +60,7 @@ func TestCreateWarnsAndNotesWhoSetWhat(t *testing.T) {
 		t.Error(diff)
 	}
 	fields := decode[corev1.ConfigMap](t, w).ManagedFields
-	if len(fields) != 1 || fields[0].Manager != "oracle" || string(fields[0].FieldsV1.Raw) != `{"f:data":{".":{},"f:a":{}}}` {
+	if len(fields) != 1 || fields[0].Manager != "oracle" || fields[0].FieldsV1.GetRawString() != `{"f:data":{".":{},"f:a":{}}}` {
 		t.Errorf("managed fields %+v", fields)
 	}
 }
@@ -112,7 +112,7 @@ func TestReplace(t *testing.T) {
 			}
 		})
 	}
-	if w := f.do("PUT", "/api/v1/namespaces/n/endpoints/e", `{"metadata":{"name":"e"}}`); w.Code != 201 {
+	if w := f.do("PUT", "/apis/coordination.k8s.io/v1/namespaces/n/leases/e", `{"metadata":{"name":"e"}}`); w.Code != 201 {
 		t.Errorf("a kind that a PUT creates: %d %s", w.Code, w.Body)
 	}
 }

@@ -21,8 +21,8 @@ type migration = *storagemigrationv1.StorageVersionMigration
 // StorageVersionMigration.
 func StorageVersionMigration() strategy.Kind[migration] {
 	return strategy.Kind[migration]{
-		PrepareCreate: func(m migration) { m.Status = storagemigrationv1.StorageVersionMigrationStatus{} },
-		PrepareUpdate: func(m, old migration) { m.Status = old.Status },
+		PrepareCreate:  func(m migration) { m.Status = storagemigrationv1.StorageVersionMigrationStatus{} },
+		PrepareUpdate:  func(m, old migration) { m.Status = old.Status },
 		ValidateCreate: validateMigration,
 		ValidateUpdate: func(m, old migration) field.ErrorList {
 			return append(validateMigration(m), check.Unchanged(field.NewPath("spec"), m.Spec, old.Spec)...)

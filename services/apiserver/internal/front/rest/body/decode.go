@@ -145,6 +145,9 @@ func (d *decoding) protobuf(data []byte) error {
 	if !bytes.HasPrefix(data, protobufPrefix) {
 		return fmt.Errorf("provided data does not appear to be a protobuf message, expected prefix %v", protobufPrefix)
 	}
+	if len(data) == len(protobufPrefix) {
+		return fmt.Errorf("empty body")
+	}
 	var unknown runtime.Unknown
 	if err := unknown.Unmarshal(data[len(protobufPrefix):]); err != nil {
 		return err

@@ -1,10 +1,9 @@
 package body
 
 import (
-	"fmt"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"coracle.local/libs/kinds"
@@ -36,5 +35,5 @@ func notRegistered(have schema.GroupVersionKind) error {
 	if _, err := kinds.Scheme().New(have); err != nil {
 		return err
 	}
-	return fmt.Errorf("no kind %q is registered for version %q in the scheme of options", have.Kind, have.GroupVersion())
+	return runtime.NewNotRegisteredErrForKind(kinds.Scheme().Name(), have)
 }

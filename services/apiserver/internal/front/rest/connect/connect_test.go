@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
@@ -229,8 +228,10 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// dialers are client-go's, over both transports.
-func dialers(t *testing.T, address string) map[string]httpstream.Dialer {
+// forwarder is client-go's, over one of its transports.
+type forwarder func(ports []string, stop, ready chan struct{}, complaints io.Writer) (*portforward.PortForwarder, error)
+
+func forwarders(t *testing.T, address string) map[string]forwarder {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
@@ -241,22 +242,29 @@ func dialers(t *testing.T, address string) map[string]httpstream.Dialer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	plain := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", u)
 	tunnelling, err := portforward.NewSPDYOverWebsocketDialer(u, config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]httpstream.Dialer{
-		"SPDY": spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", u), "WebSocket": tunnelling,
+	loopback := []string{"127.0.0.1"}
+	return map[string]forwarder{
+		"SPDY": func(ports []string, stop, ready chan struct{}, complaints io.Writer) (*portforward.PortForwarder, error) {
+			return portforward.NewOnAddresses(plain, loopback, ports, stop, ready, io.Discard, complaints)
+		},
+		"WebSocket": func(ports []string, stop, ready chan struct{}, complaints io.Writer) (*portforward.PortForwarder, error) {
+			return portforward.NewOnAddresses(tunnelling, loopback, ports, stop, ready, io.Discard, complaints)
+		},
 	}
 }
 
 func TestPortForwardWithClientGo(t *testing.T) {
 	s, _ := start(t)
-	for name, dialer := range dialers(t, s.URL+"/ns/p/portforward") {
+	for name, forwarder := range forwarders(t, s.URL+"/ns/p/portforward") {
 		t.Run(name, func(t *testing.T) {
 			stop, ready := make(chan struct{}), make(chan struct{})
 			var complaints bytes.Buffer
-			f, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:7", "0:9"}, stop, ready, io.Discard, &complaints)
+			f, err := forwarder([]string{"0:7", "0:9"}, stop, ready, &complaints)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -69,6 +69,8 @@ const (
 	Objects Restriction = iota
 	// Plain answers have no other shape.
 	Plain
+	// Collections are answered as Objects are, and as streams of changes.
+	Collections
 )
 
 // Accept finds the output that a request asks for, or returns a NotAcceptable
@@ -80,7 +82,7 @@ func Accept(r *http.Request, restriction Restriction) (Output, error) {
 		if named(header) {
 			return out, notAcceptable(mediaTypes[:])
 		}
-		return out, unrepresentable()
+		return out, unrepresentable(restriction)
 	}
 	out.Pretty = out.Pretty || prettyAsked(r)
 	return out, nil
@@ -224,9 +226,13 @@ func UnsupportedPatch() error {
 }
 
 // unrepresentable is the error for a request that names no media type of ours.
-func unrepresentable() error {
+func unrepresentable(restriction Restriction) error {
+	known := mediaTypes[:]
+	if restriction == Collections {
+		known = append(slices.Clone(known), JSON.MediaType()+";stream=watch", Protobuf.MediaType()+";stream=watch")
+	}
 	err := failure(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
-		"406: Not Acceptable\n\nAvailable representations: "+strings.Join(mediaTypes[:], ", "))
+		"406: Not Acceptable\n\nAvailable representations: "+strings.Join(known, ", "))
 	err.status.Details = &metav1.StatusDetails{}
 	return err
 }

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"errors"
 	"net/url"
 	"testing"
 
@@ -161,7 +162,8 @@ func TestForLog(t *testing.T) {
 		t.Errorf("a wrong number: %v", err)
 	}
 	_, err = ForLog(values(t, "tailLines=-1&limitBytes=0&sinceSeconds=1&sinceTime=2026-01-02T03:04:05Z"), "p")
-	if !apierrors.IsInvalid(err) || len(err.(*apierrors.StatusError).ErrStatus.Details.Causes) != 3 {
+	var invalid *apierrors.StatusError
+	if !errors.As(err, &invalid) || !apierrors.IsInvalid(err) || len(invalid.ErrStatus.Details.Causes) != 3 {
 		t.Errorf("wrong values: %v", err)
 	}
 }

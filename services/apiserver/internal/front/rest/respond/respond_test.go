@@ -171,8 +171,8 @@ func (broken) Frame() []byte         { return nil }
 
 func TestListThatCannotBeCompletedIsAborted(t *testing.T) {
 	defer func() {
-		if got := recover(); got != http.ErrAbortHandler {
-			t.Errorf("recovered %v", got)
+		if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("recovered %v", err)
 		}
 	}()
 	_ = List(New(), httptest.NewRecorder(), request(), negotiate.Output{}, kind, metav1.ListMeta{}, []broken{{}})

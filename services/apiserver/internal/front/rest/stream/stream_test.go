@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -136,7 +137,7 @@ func TestProtobufAsClientsReadIt(t *testing.T) {
 	for {
 		var ev metav1.WatchEvent
 		_, _, err := decoder.Decode(nil, &ev)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
