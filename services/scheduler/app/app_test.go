@@ -103,7 +103,8 @@ func explain(t *testing.T, address string) {
 	defer func() { _ = cc.Close() }()
 	s := schedulerv1.NewSchedulerServiceClient(cc)
 	got, err := s.Explain(t.Context(), &schedulerv1.ExplainRequest{Pod: &schedulerv1.PodSource{
-		Source: &schedulerv1.PodSource_Pod{Pod: &schedulerv1.PodReference{Name: "b"}}}})
+		Source: &schedulerv1.PodSource_Pod{Pod: &schedulerv1.PodReference{Name: "b"}},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,9 @@ func (f *fakeAPI) connect(t *testing.T) *client.Conn {
 			t.Error(err)
 		}
 		g.Stop()
-		<-served
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
 	})
 	return client.New(cc)
 }

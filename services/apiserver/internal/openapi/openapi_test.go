@@ -12,6 +12,8 @@ import (
 	openapiv2 "github.com/google/gnostic-models/openapiv2"
 	openapiv3 "github.com/google/gnostic-models/openapiv3"
 	"google.golang.org/protobuf/proto"
+
+	"coracle.local/libs/kinds"
 )
 
 func get(t *testing.T, path string, headers ...string) *httptest.ResponseRecorder {
@@ -129,6 +131,33 @@ func TestContent(t *testing.T) {
 	for _, want := range []string{`"name":"dryRun"`, `"name":"fieldValidation"`, `"kind":"Pod"`} {
 		if !strings.Contains(patch, want) {
 			t.Errorf("the operation to patch a pod lacks %s", want)
+		}
+	}
+}
+
+// TestDocumentsAreFresh fails where the table of kinds changed and the documents
+// were not generated again.
+func TestDocumentsAreFresh(t *testing.T) {
+	var v2 struct{ Paths map[string]json.RawMessage }
+	if err := json.Unmarshal(get(t, "/openapi/v2").Body.Bytes(), &v2); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range kinds.All() {
+		at := "/apis/" + k.APIVersion() + "/"
+		if k.Group == "" {
+			at = "/api/v1/"
+		}
+		if k.Namespaced {
+			at += "namespaces/{namespace}/"
+		}
+		at += k.Plural
+		if v2.Paths[at] == nil {
+			t.Errorf("%s is not documented", at)
+		}
+		for _, sub := range k.Subresources {
+			if v2.Paths[at+"/{name}/"+sub] == nil {
+				t.Errorf("%s of %s is not documented", sub, at)
+			}
 		}
 	}
 }

@@ -31,14 +31,23 @@ func (r *Registry) Delete(ctx context.Context, k *kinds.Kind, namespace, name st
 	if errs := validation.ValidateDeleteOptions(o); len(errs) > 0 {
 		return nil, false, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
 	}
-	w := &write{kind: k, namespace: namespace, name: name, options: WriteOptions{DryRun: len(o.DryRun) > 0, Options: o}}
+	if o.GracePeriodSeconds != nil && *o.GracePeriodSeconds < 0 {
+		o = o.DeepCopy()
+		*o.GracePeriodSeconds = 1 // which is what a negative one means
+	}
+	return r.end(ctx, &write{kind: k, namespace: namespace, name: name, options: WriteOptions{DryRun: len(o.DryRun) > 0, Options: o}}, o)
+}
+
+// end carries a deletion out. What the cache makes impossible is tried once more
+// with what etcd has.
+func (r *Registry) end(ctx context.Context, w *write, o *metav1.DeleteOptions) (obj kinds.Object, gone bool, err error) {
 	for live := false; ; live = true {
 		current, revision, err := r.current(ctx, w, live)
 		if err != nil {
 			return nil, false, err
 		}
 		if current == nil {
-			return nil, false, apierrors.NewNotFound(k.GroupResource(), name)
+			return nil, false, apierrors.NewNotFound(w.kind.GroupResource(), w.name)
 		}
 		obj, gone, err = r.delete(ctx, w, current, revision, o)
 		if errors.Is(err, errRetry) || (!live && (apierrors.IsConflict(err) || apierrors.IsNotFound(err))) {
@@ -52,8 +61,10 @@ func (r *Registry) delete(ctx context.Context, w *write, current kinds.Object, r
 	if err := checkPreconditions(w, current, o.Preconditions); err != nil {
 		return nil, false, err
 	}
-	if err := r.Admission.Validate(ctx, w.attributes(ctx, admission.Delete, nil, current)); err != nil {
-		return nil, false, err
+	if !w.judged {
+		if err := r.Admission.Validate(ctx, w.attributes(ctx, admission.Delete, nil, current)); err != nil {
+			return nil, false, err
+		}
 	}
 	old := current.DeepCopyObject().(kinds.Object)
 	stays := r.mark(r.Strategies[w.kind], current, o)
@@ -89,7 +100,7 @@ func checkPreconditions(w *write, obj kinds.Object, p *metav1.Preconditions) err
 func (r *Registry) mark(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOptions) (graceful bool) {
 	setFinalizers(obj, o)
 	if obj.GetDeletionTimestamp() != nil {
-		return shorten(obj, o)
+		return r.shorten(obj, o)
 	}
 	var seconds int64
 	if s.GracefulDelete != nil {
@@ -116,7 +127,7 @@ func (r *Registry) mark(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOp
 }
 
 // shorten lets a later deletion ask for less grace, never for more.
-func shorten(obj kinds.Object, o *metav1.DeleteOptions) (graceful bool) {
+func (r *Registry) shorten(obj kinds.Object, o *metav1.DeleteOptions) (graceful bool) {
 	have := obj.GetDeletionGracePeriodSeconds()
 	if have == nil || *have == 0 {
 		return false
@@ -124,8 +135,12 @@ func shorten(obj kinds.Object, o *metav1.DeleteOptions) (graceful bool) {
 	if o.GracePeriodSeconds == nil || *o.GracePeriodSeconds >= *have {
 		return true
 	}
-	seconds := max(*o.GracePeriodSeconds, 0)
+	seconds := *o.GracePeriodSeconds
 	at := metav1.NewTime(obj.GetDeletionTimestamp().Add(time.Duration(seconds-*have) * time.Second)).Rfc3339Copy()
+	if now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy(); at.Before(&now) {
+		// The time is up, yet whoever ends the pod must still get to see it.
+		at, seconds = now, min(seconds, 1)
+	}
 	obj.SetDeletionTimestamp(&at)
 	obj.SetDeletionGracePeriodSeconds(&seconds)
 	return seconds > 0

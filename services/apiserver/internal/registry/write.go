@@ -41,6 +41,9 @@ type write struct {
 	namespace, name string
 	subresource     string
 	options         WriteOptions
+	// judged tells that admission has had its word about what this write is a
+	// part of.
+	judged bool
 }
 
 func (w *write) key() string { return cache.StoreKey(stored(w.kind), w.namespace, w.name) }

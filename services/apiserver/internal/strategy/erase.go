@@ -31,6 +31,7 @@ func (k Kind[T]) Erase() *Erased {
 		Scale:                    k.Scale.erase(),
 		Fields:                   oneTo[T, fields.Set](k.Fields),
 		Warnings:                 twoTo[T, []string](k.Warnings),
+		Deprecation:              k.Deprecation,
 		GracefulDelete:           eraseGraceful(k.GracefulDelete),
 		OrphansByDefault:         k.OrphansByDefault,
 		Columns:                  k.Columns,

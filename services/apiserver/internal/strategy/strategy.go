@@ -60,6 +60,10 @@ type Kind[T kinds.Object] struct {
 	// Warnings are for the client's eyes; old is nil on create.
 	Warnings func(obj, old T) []string
 
+	// Deprecation is a warning that every request for the kind is answered
+	// with.
+	Deprecation string
+
 	// GracefulDelete decides about a deletion: graceful says whether the
 	// object stays, marked, for seconds. Nil means it goes at once.
 	GracefulDelete func(obj T, opts *metav1.DeleteOptions) (seconds int64, graceful bool)

@@ -147,7 +147,7 @@ func (k *Keeper) register(ctx context.Context) bool {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 7*time.Second) {
 		n, err := k.tryRegister(ctx)
 		if err == nil {
-			k.cfg.Log.Info("node is registered", zap.String("node", k.cfg.Name))
+			k.cfg.Log.Info("node is registered")
 			k.Seen(n)
 			close(k.registered)
 			return true
@@ -155,7 +155,7 @@ func (k *Keeper) register(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		k.cfg.Log.Info("node is not registered yet", zap.String("node", k.cfg.Name), zap.Error(err))
+		k.cfg.Log.Info("node is not registered yet", zap.Error(err))
 		if !k.pause(ctx, wait) {
 			return false
 		}
@@ -228,7 +228,7 @@ func (k *Keeper) reportAll(ctx context.Context) {
 	for {
 		ready, err := k.report(ctx)
 		if err != nil && ctx.Err() == nil {
-			k.cfg.Log.Warn("node status could not be reported", zap.String("node", k.cfg.Name), zap.Error(err))
+			k.cfg.Log.Warn("node status could not be reported", zap.Error(err))
 		}
 		wait := statusPeriod
 		if !ready {

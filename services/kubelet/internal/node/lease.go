@@ -20,7 +20,7 @@ func (k *Keeper) renew(ctx context.Context) {
 		fresh, err := k.renewOnce(ctx, last)
 		last = fresh
 		if err != nil && ctx.Err() == nil {
-			k.cfg.Log.Warn("node lease could not be renewed", zap.String("node", k.cfg.Name), zap.Error(err))
+			k.cfg.Log.Warn("node lease could not be renewed", zap.Error(err))
 			wait = time.Second
 		}
 		select {

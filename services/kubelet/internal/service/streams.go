@@ -69,16 +69,22 @@ type session struct {
 }
 
 // listen reads messages until the client is done. The process's input is
-// closed when the client closes it, and broken when the client goes away.
-func listen[T input](ctx context.Context, recv func() (T, error)) *session {
+// broken when the client goes away; whether it is closed when the client closes
+// it is the caller's choice.
+func listen[T input](ctx context.Context, recv func() (T, error), closes bool) *session {
 	r, w := io.Pipe()
 	s := &session{stdin: r, resize: make(chan engine.Size, 1)}
+	end := func() {
+		if closes {
+			_ = w.Close() // always nil
+		}
+	}
 	go func() {
 		for {
 			m, err := recv()
 			switch {
 			case errors.Is(err, io.EOF):
-				_ = w.Close() // always nil
+				end()
 				return
 			case err != nil:
 				_ = w.CloseWithError(err) // always nil
@@ -86,7 +92,7 @@ func listen[T input](ctx context.Context, recv func() (T, error)) *session {
 			case m.GetResize() != nil:
 				s.resized(ctx, m.GetResize())
 			case m.GetStdinClosed():
-				_ = w.Close() // always nil
+				end()
 			default:
 				if _, err := w.Write(m.GetStdin()); err != nil && ctx.Err() != nil {
 					return
@@ -163,7 +169,7 @@ func (s *Service) Exec(stream grpc.BidiStreamingServer[kubeletv1.ExecRequest, ku
 		}
 		return stream.Send(&kubeletv1.ExecResponse{Message: &kubeletv1.ExecResponse_Stdout{Stdout: b}})
 	})
-	in := listen(stream.Context(), stream.Recv)
+	in := listen(stream.Context(), stream.Recv, true)
 	defer func() { _ = in.stdin.Close() }() // always nil
 	code, err := s.cfg.Engine.Exec(stream.Context(), id, engine.ExecSpec{Command: start.GetCommand(), TTY: start.GetTty()}, in.streams(start, out))
 	if err != nil {
@@ -198,7 +204,9 @@ func (s *Service) Attach(stream grpc.BidiStreamingServer[kubeletv1.AttachRequest
 		}
 		return stream.Send(&kubeletv1.AttachResponse{Message: &kubeletv1.AttachResponse_Stdout{Stdout: b}})
 	})
-	in := listen(stream.Context(), stream.Recv)
+	// Where the container's input outlives a caller, the caller's end is not
+	// its end; and engines end the output with the input.
+	in := listen(stream.Context(), stream.Recv, c.StdinOnce)
 	defer func() { _ = in.stdin.Close() }() // always nil
 	return reach.Explain(s.cfg.Engine.Attach(stream.Context(), id, c.TTY, in.streams(start, out)), c.Name)
 }

@@ -111,8 +111,10 @@ func bareController(o any) (any, error) {
 	if !ok {
 		return o, nil
 	}
-	return &corev1.ReplicationController{ObjectMeta: bare(&r.ObjectMeta),
-		Spec: corev1.ReplicationControllerSpec{Selector: r.Spec.Selector}}, nil
+	return &corev1.ReplicationController{
+		ObjectMeta: bare(&r.ObjectMeta),
+		Spec:       corev1.ReplicationControllerSpec{Selector: r.Spec.Selector},
+	}, nil
 }
 
 func bareReplicaSet(o any) (any, error) {

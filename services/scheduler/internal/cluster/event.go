@@ -27,8 +27,10 @@ const (
 
 // String is the kind's name in logs and answers.
 func (k EventKind) String() string {
-	names := [...]string{"", "pod assigned", "pod changed", "pod gone", "node added", "node changed", "node gone",
-		"namespace changed", "claim changed", "volume changed", "storage class changed", "pod updated"}
+	names := [...]string{
+		"", "pod assigned", "pod changed", "pod gone", "node added", "node changed", "node gone",
+		"namespace changed", "claim changed", "volume changed", "storage class changed", "pod updated",
+	}
 	if int(k) < len(names) {
 		return names[k]
 	}

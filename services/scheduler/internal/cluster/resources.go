@@ -12,9 +12,9 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 )
 
+// MinimalMilliCPU and MinimalMemory stand in scores for the requests of a
+// container that names none, so that such pods do not pile up on one node.
 const (
-	// MinimalMilliCPU and MinimalMemory stand in scores for the requests of a
-	// container that names none, so that such pods do not pile up on one node.
 	MinimalMilliCPU = 100
 	MinimalMemory   = 200 * 1024 * 1024
 )

@@ -102,12 +102,15 @@ func benchmark(b *testing.B, shape func(p *corev1.Pod, group string)) {
 func benchPod(i int, shape func(p *corev1.Pod, group string)) *corev1.Pod {
 	group := fmt.Sprintf("group-%02d", i%benchGroups)
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("pod-%07d", i),
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: fmt.Sprintf("pod-%07d", i),
 			UID:    types.UID(fmt.Sprintf("%032x", i)),
-			Labels: map[string]string{"app": group, "app.kubernetes.io/name": "web", "pod-template-hash": "6d4cf56db6"}},
+			Labels: map[string]string{"app": group, "app.kubernetes.io/name": "web", "pod-template-hash": "6d4cf56db6"},
+		},
 		Spec: corev1.PodSpec{SchedulerName: corev1.DefaultSchedulerName, Containers: []corev1.Container{{
 			Name: "web", Image: "shop/web:1.4.2",
-			Resources: corev1.ResourceRequirements{Requests: harness.List("cpu", "100m", "memory", "200Mi")}}}},
+			Resources: corev1.ResourceRequirements{Requests: harness.List("cpu", "100m", "memory", "200Mi")},
+		}}},
 	}
 	shape(p, group)
 	return p

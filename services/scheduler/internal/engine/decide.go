@@ -85,8 +85,10 @@ func (e *Engine) place(a *attempt, choice placement.Choice, took time.Duration) 
 	e.binding[p.UID()] = b
 	e.cfg.Log.Debug("pod placed", podField(p.Object), zap.String("node", choice.Node),
 		zap.Int("feasible", choice.Feasible), zap.Int64("score", choice.Score))
-	e.feed.publish(Decision{Time: e.cfg.Clock.Now(), Pod: p.Object, Outcome: Placed, Node: choice.Node,
-		Attempt: a.entry.Attempts, Feasible: choice.Feasible, Score: choice.Score, Took: took})
+	e.feed.publish(Decision{
+		Time: e.cfg.Clock.Now(), Pod: p.Object, Outcome: Placed, Node: choice.Node,
+		Attempt: a.entry.Attempts, Feasible: choice.Feasible, Score: choice.Score, Took: took,
+	})
 	e.wake(cluster.Event{Kind: cluster.PodAssigned, Pod: p})
 	if plan.Empty() {
 		e.bind(b)

@@ -92,31 +92,66 @@ func TestWaitsForAnEventThatHelps(t *testing.T) {
 		event func(h *harness.Harness)
 		helps bool
 	}{
-		{"room on a node", []*corev1.Node{harness.NewNode("n")}, []*corev1.Pod{harness.NewPod("old", harness.On("n"), harness.Requests("cpu", "4"))},
-			harness.NewPod("p", harness.Requests("cpu", "1")), func(h *harness.Harness) { h.Delete("default/old") }, true},
-		{"a node that is too small", []*corev1.Node{harness.NewNode("n", harness.Capacity("cpu", "1"))}, nil,
-			harness.NewPod("p", harness.Requests("cpu", "2")), func(h *harness.Harness) { h.AddNode(harness.NewNode("m", harness.Capacity("cpu", "1"))) }, false},
-		{"a taint that goes", []*corev1.Node{harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoExecute))}, nil,
-			harness.NewPod("p"), func(h *harness.Harness) { h.AddNode(harness.NewNode("n")) }, true},
-		{"a label that has nothing to do with it", []*corev1.Node{harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoExecute))}, nil,
+		{
+			"room on a node",
+			[]*corev1.Node{harness.NewNode("n")},
+			[]*corev1.Pod{harness.NewPod("old", harness.On("n"), harness.Requests("cpu", "4"))},
+			harness.NewPod("p", harness.Requests("cpu", "1")), func(h *harness.Harness) { h.Delete("default/old") }, true,
+		},
+		{
+			"a node that is too small",
+			[]*corev1.Node{harness.NewNode("n", harness.Capacity("cpu", "1"))},
+			nil,
+			harness.NewPod("p", harness.Requests("cpu", "2")), func(h *harness.Harness) { h.AddNode(harness.NewNode("m", harness.Capacity("cpu", "1"))) }, false,
+		},
+		{
+			"a taint that goes",
+			[]*corev1.Node{harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoExecute))},
+			nil,
+			harness.NewPod("p"), func(h *harness.Harness) { h.AddNode(harness.NewNode("n")) }, true,
+		},
+		{
+			"a label that has nothing to do with it",
+			[]*corev1.Node{harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoExecute))},
+			nil,
 			harness.NewPod("p"), func(h *harness.Harness) {
 				h.AddNode(harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoExecute), harness.Label("x", "y")))
-			}, false},
-		{"a node that is uncordoned", []*corev1.Node{harness.NewNode("n", harness.Cordoned())}, nil,
-			harness.NewPod("p"), func(h *harness.Harness) { h.AddNode(harness.NewNode("n")) }, true},
-		{"a pod to be near", []*corev1.Node{harness.NewNode("n")}, nil,
-			harness.NewPod("p", harness.Near(corev1.LabelHostname, "app", "db")), func(h *harness.Harness) { h.Create(harness.NewPod("db", harness.Labels("app", "db"))) }, true},
-		{"a pod to be away from, on its way out", []*corev1.Node{harness.NewNode("n")}, []*corev1.Pod{harness.NewPod("old", harness.On("n"), harness.Labels("app", "db"))},
-			harness.NewPod("p", harness.Away(corev1.LabelHostname, "app", "db")), func(h *harness.Harness) { h.Delete("default/old") }, true},
-		{"another pod goes, of no concern", []*corev1.Node{harness.NewNode("n")},
+			}, false,
+		},
+		{
+			"a node that is uncordoned",
+			[]*corev1.Node{harness.NewNode("n", harness.Cordoned())},
+			nil,
+			harness.NewPod("p"), func(h *harness.Harness) { h.AddNode(harness.NewNode("n")) }, true,
+		},
+		{
+			"a pod to be near",
+			[]*corev1.Node{harness.NewNode("n")},
+			nil,
+			harness.NewPod("p", harness.Near(corev1.LabelHostname, "app", "db")), func(h *harness.Harness) { h.Create(harness.NewPod("db", harness.Labels("app", "db"))) }, true,
+		},
+		{
+			"a pod to be away from, on its way out",
+			[]*corev1.Node{harness.NewNode("n")},
+			[]*corev1.Pod{harness.NewPod("old", harness.On("n"), harness.Labels("app", "db"))},
+			harness.NewPod("p", harness.Away(corev1.LabelHostname, "app", "db")), func(h *harness.Harness) { h.Delete("default/old") }, true,
+		},
+		{
+			"another pod goes, of no concern",
+			[]*corev1.Node{harness.NewNode("n")},
 			[]*corev1.Pod{harness.NewPod("old", harness.On("n"), harness.Labels("app", "db")), harness.NewPod("web", harness.On("n"))},
-			harness.NewPod("p", harness.Away(corev1.LabelHostname, "app", "db")), func(h *harness.Harness) { h.Delete("default/web") }, false},
-		{"its own toleration", []*corev1.Node{harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoSchedule))}, nil,
+			harness.NewPod("p", harness.Away(corev1.LabelHostname, "app", "db")), func(h *harness.Harness) { h.Delete("default/web") }, false,
+		},
+		{
+			"its own toleration",
+			[]*corev1.Node{harness.NewNode("n", harness.Taint("a", corev1.TaintEffectNoSchedule))},
+			nil,
 			harness.NewPod("p"), func(h *harness.Harness) {
 				h.Change("default/p", func(p *corev1.Pod) {
 					p.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 				})
-			}, true},
+			}, true,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -42,8 +42,10 @@ func (e *Engine) broken(a *attempt, err error) {
 	e.cfg.Metrics.attempted("error", now.Sub(a.start))
 	e.promises.withdraw(a.pod.UID())
 	e.report(a.pod, corev1.PodReasonSchedulerError, message, new(string))
-	e.feed.publish(Decision{Time: now, Pod: a.pod.Object, Outcome: Failed, Attempt: a.entry.Attempts,
-		Message: message, Took: now.Sub(a.start)})
+	e.feed.publish(Decision{
+		Time: now, Pod: a.pod.Object, Outcome: Failed, Attempt: a.entry.Attempts,
+		Message: message, Took: now.Sub(a.start),
+	})
 }
 
 // report writes the event and the condition that tell a user why a pod has no

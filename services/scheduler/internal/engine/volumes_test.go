@@ -14,9 +14,11 @@ import (
 func claim(name, class string) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: "claim-uid", ResourceVersion: "1"},
-		Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: &class,
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:   corev1.VolumeResourceRequirements{Requests: harness.List("storage", "1Gi")}},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			StorageClassName: &class,
+			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:        corev1.VolumeResourceRequirements{Requests: harness.List("storage", "1Gi")},
+		},
 	}
 }
 
@@ -27,10 +29,13 @@ func class(name, provisioner string, mode storagev1.VolumeBindingMode) *storagev
 func localVolume(name, class, node string) *corev1.PersistentVolume {
 	return &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: corev1.PersistentVolumeSpec{StorageClassName: class, Capacity: harness.List("storage", "2Gi"),
+		Spec: corev1.PersistentVolumeSpec{
+			StorageClassName: class, Capacity: harness.List("storage", "2Gi"),
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{node}}}}}}}},
+				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{node}}},
+			}}}},
+		},
 		Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeAvailable},
 	}
 }
@@ -60,7 +65,8 @@ func TestPodsWithClaims(t *testing.T) {
 		{"provisioned in the one zone allowed", func(h *harness.Harness) {
 			c := class("cloud", "example.com/p", storagev1.VolumeBindingWaitForFirstConsumer)
 			c.AllowedTopologies = []corev1.TopologySelectorTerm{{MatchLabelExpressions: []corev1.TopologySelectorLabelRequirement{
-				{Key: corev1.LabelHostname, Values: []string{"n2"}}}}}
+				{Key: corev1.LabelHostname, Values: []string{"n2"}},
+			}}}
 			h.SetClass(c)
 			h.SetClaim(claim("data", "cloud"))
 		}, "n2", ""},

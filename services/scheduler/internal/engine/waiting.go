@@ -28,9 +28,11 @@ func (e *Engine) Queue(ctx context.Context) ([]Waiting, error) {
 	var list []Waiting
 	err := e.Ask(ctx, func() {
 		e.queue.Each(func(entry *queue.Entry) {
-			w := Waiting{Pod: entry.Pod.Object, Place: entry.Place, Priority: entry.Pod.Priority, Attempts: entry.Attempts,
+			w := Waiting{
+				Pod: entry.Pod.Object, Place: entry.Place, Priority: entry.Pod.Priority, Attempts: entry.Attempts,
 				Since: entry.Created, RejectedBy: entry.RejectedBy, Message: entry.Message,
-				Node: e.promises.nodeOf(entry.Pod.UID())}
+				Node: e.promises.nodeOf(entry.Pod.UID()),
+			}
 			if b, ok := e.binding[entry.Pod.UID()]; ok {
 				w.Binding, w.Node = true, b.node
 			}

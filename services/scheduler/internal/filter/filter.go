@@ -61,9 +61,17 @@ type TopologyCheck interface {
 // that look at a node alone.
 func All() []Filter {
 	return []Filter{
-		nodeName{}, nodeUnschedulable{}, taintToleration{}, nodeAffinity{}, nodePorts{}, nodeResourcesFit{},
-		volumeRestrictions{}, volumeBinding{}, volumeZone{},
-		podTopologySpread{}, interPodAffinity{},
+		nodeName{},
+		nodeUnschedulable{},
+		taintToleration{},
+		nodeAffinity{},
+		nodePorts{},
+		nodeResourcesFit{},
+		volumeRestrictions{},
+		volumeBinding{},
+		volumeZone{},
+		podTopologySpread{},
+		interPodAffinity{},
 	}
 }
 

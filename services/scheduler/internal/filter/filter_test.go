@@ -56,7 +56,9 @@ func named(op corev1.NodeSelectorOperator, names ...string) harness.PodOption {
 		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
 				{Key: metav1.ObjectNameField, Operator: op, Values: names},
-				{Key: metav1.ObjectNameField, Operator: op, Values: []string{"n"}}}}}}}}
+				{Key: metav1.ObjectNameField, Operator: op, Values: []string{"n"}},
+			}}},
+		}}}
 	}
 }
 
@@ -98,8 +100,12 @@ func TestFilters(t *testing.T) {
 		{"names that exclude each other", filter.NodeAffinity, harness.NewPod("p", named(corev1.NodeSelectorOpIn, "m")), harness.NewNode("n"), nil, []string{"pod affinity terms conflict"}, true},
 		{"port in use", filter.NodePorts, harness.NewPod("p", hostPort("", 80)), harness.NewNode("n"), []*corev1.Pod{harness.NewPod("q", hostPort("127.0.0.1", 80))}, []string{"node(s) didn't have free ports for the requested pod ports"}, false},
 		{"port in use on another address", filter.NodePorts, harness.NewPod("p", hostPort("10.0.0.1", 80)), harness.NewNode("n"), []*corev1.Pod{harness.NewPod("q", hostPort("127.0.0.1", 80))}, nil, false},
-		{"several things are short", filter.NodeResourcesFit, harness.NewPod("p", harness.Requests("cpu", "3", "memory", "7Gi", "ephemeral-storage", "1Gi")), harness.NewNode("n", harness.Capacity("pods", "1")),
-			[]*corev1.Pod{harness.NewPod("q", harness.Requests("cpu", "2", "memory", "2Gi"))}, []string{"Too many pods", "Insufficient cpu", "Insufficient memory"}, false},
+		{
+			"several things are short", filter.NodeResourcesFit, harness.NewPod("p", harness.Requests("cpu", "3", "memory", "7Gi", "ephemeral-storage", "1Gi")), harness.NewNode("n", harness.Capacity("pods", "1")),
+			[]*corev1.Pod{harness.NewPod("q", harness.Requests("cpu", "2", "memory", "2Gi"))},
+			[]string{"Too many pods", "Insufficient cpu", "Insufficient memory"},
+			false,
+		},
 		{"more than the node has", filter.NodeResourcesFit, harness.NewPod("p", harness.Requests("cpu", "5")), harness.NewNode("n"), nil, []string{"Insufficient cpu"}, true},
 		{"zero of what the node lacks", filter.NodeResourcesFit, harness.NewPod("p", harness.Requests("example.com/gpu", "0")), harness.NewNode("n"), nil, nil, false},
 		{"huge pages", filter.NodeResourcesFit, harness.NewPod("p", harness.Requests("hugepages-2Mi", "4Mi")), harness.NewNode("n", harness.Capacity("hugepages-2Mi", "2Mi")), nil, []string{"Insufficient hugepages-2Mi"}, true},
@@ -126,8 +132,10 @@ func TestFilters(t *testing.T) {
 
 func TestReadWriteOncePod(t *testing.T) {
 	h := harness.New(t)
-	h.SetClaim(&corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "data"},
-		Spec: corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod}}})
+	h.SetClaim(&corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "data"},
+		Spec:       corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod}},
+	})
 	s := cluster.NewState(h, h)
 	s.SetNode(harness.NewNode("n1"))
 	s.SetNode(harness.NewNode("n2"))

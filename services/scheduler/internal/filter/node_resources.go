@@ -115,8 +115,10 @@ func (f *fit) Node(n *cluster.Node) *Verdict {
 
 func (f *fit) verdict(k fitKey) *Verdict {
 	v := &Verdict{Filter: NodeResourcesFit, Unresolvable: k.unresolvable}
-	names := append([]corev1.ResourceName{corev1.ResourcePods, corev1.ResourceCPU, corev1.ResourceMemory,
-		corev1.ResourceEphemeralStorage}, f.scalars...)
+	names := append([]corev1.ResourceName{
+		corev1.ResourcePods, corev1.ResourceCPU, corev1.ResourceMemory,
+		corev1.ResourceEphemeralStorage,
+	}, f.scalars...)
 	for i, name := range names {
 		if k.short&(1<<min(i, 63)) == 0 {
 			continue

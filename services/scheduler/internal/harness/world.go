@@ -125,8 +125,10 @@ func (h *Harness) Evict(victims []*corev1.Pod, _ *corev1.Pod, _ string, done fun
 			next := have.DeepCopy()
 			now := metav1.NewTime(h.Clock.Now())
 			next.DeletionTimestamp = &now
-			set(&next.Status, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
-				Reason: corev1.PodReasonPreemptionByScheduler})
+			set(&next.Status, corev1.PodCondition{
+				Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
+				Reason: corev1.PodReasonPreemptionByScheduler,
+			})
 			h.store(next)
 		}
 		done(nil)

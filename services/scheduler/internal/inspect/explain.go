@@ -66,8 +66,10 @@ func (t *thought) preempt(p *cluster.Pod, c *placement.Class, refused placement.
 	if why := preemption.Ineligible(p, &t.state.View, nil); why != "" {
 		return why
 	}
-	candidate, why := preemption.Find(preemption.Request{Pod: p, Class: c, View: &t.state.View,
-		Slots: c.Preemptable(refused), Budgets: t.service.Budgets(), Promised: promised})
+	candidate, why := preemption.Find(preemption.Request{
+		Pod: p, Class: c, View: &t.state.View,
+		Slots: c.Preemptable(refused), Budgets: t.service.Budgets(), Promised: promised,
+	})
 	if candidate == nil {
 		return why
 	}
@@ -159,7 +161,8 @@ func (s *Service) DryRun(ctx context.Context, r *schedulerv1.DryRunRequest) (*sc
 		p := unbound(&copied)
 		where := t.place(p)
 		out.Placements = append(out.Placements, &schedulerv1.Placement{
-			Node: where.choice.Node, Feasible: int32(where.choice.Feasible), Message: where.message})
+			Node: where.choice.Node, Feasible: int32(where.choice.Feasible), Message: where.message,
+		})
 		if where.ok {
 			t.state.Assume(p, where.choice.Node)
 			continue

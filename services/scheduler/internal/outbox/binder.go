@@ -51,7 +51,8 @@ type placement struct {
 
 // NewBinder makes a binder; Run makes it work.
 func NewBinder(log *zap.Logger, open func(context.Context) (BindStream, error),
-	nodeOf func(context.Context, *corev1.Pod) (string, error)) *Binder {
+	nodeOf func(context.Context, *corev1.Pod) (string, error),
+) *Binder {
 	return &Binder{log: log, open: open, nodeOf: nodeOf, unanswered: map[string]*placement{}, wake: make(chan struct{}, 1)}
 }
 
@@ -145,8 +146,10 @@ func (b *Binder) send(ctx context.Context, stream BindStream) error {
 		}
 		b.mu.Unlock()
 		for _, r := range batch {
-			if err := stream.Send(&apiv1.BindRequest{Namespace: r.pod.Namespace, Name: r.pod.Name,
-				Uid: string(r.pod.UID), Node: r.node}); err != nil {
+			if err := stream.Send(&apiv1.BindRequest{
+				Namespace: r.pod.Namespace, Name: r.pod.Name,
+				Uid: string(r.pod.UID), Node: r.node,
+			}); err != nil {
 				return fmt.Errorf("send a placement: %w", err)
 			}
 		}

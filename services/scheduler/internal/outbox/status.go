@@ -33,8 +33,10 @@ type StatusWriter struct {
 
 // NewStatusWriter makes a writer.
 func NewStatusWriter(log *zap.Logger, pods Patcher, background *Background) *StatusWriter {
-	return &StatusWriter{log: log, pods: pods, background: background,
-		waiting: map[types.UID]engine.StatusChange{}, busy: map[types.UID]bool{}}
+	return &StatusWriter{
+		log: log, pods: pods, background: background,
+		waiting: map[types.UID]engine.StatusChange{}, busy: map[types.UID]bool{},
+	}
 }
 
 // WriteStatus is engine.StatusWriter.

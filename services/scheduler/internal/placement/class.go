@@ -117,8 +117,10 @@ func (c *Class) prepareFilters() {
 		}
 	}
 	if c.only != nil {
-		c.notIn = &filter.Verdict{Filter: limited[0], Unresolvable: true,
-			Reasons: []string{"node(s) didn't satisfy plugin(s) [" + limited[0] + "]"}}
+		c.notIn = &filter.Verdict{
+			Filter: limited[0], Unresolvable: true,
+			Reasons: []string{"node(s) didn't satisfy plugin(s) [" + limited[0] + "]"},
+		}
 	}
 }
 

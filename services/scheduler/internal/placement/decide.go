@@ -88,8 +88,10 @@ func (c *Class) Choose(accept func(slot int) bool) (Choice, bool) {
 			return Choice{}, false
 		}
 		if accept == nil || accept(best) {
-			return Choice{Slot: best, Node: c.view.Nodes[best].Name(), Feasible: f.nodes,
-				Score: f.totals[at] + c.slots[best].static}, true
+			return Choice{
+				Slot: best, Node: c.view.Nodes[best].Name(), Feasible: f.nodes,
+				Score: f.totals[at] + c.slots[best].static,
+			}, true
 		}
 		g := f.groups[at]
 		refused = append(refused, refusal{best, append([]int64(nil), g.values...)})

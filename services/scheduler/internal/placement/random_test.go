@@ -42,11 +42,15 @@ func templates() []func(name string) *corev1.Pod {
 		p.Spec.Affinity = &corev1.Affinity{
 			NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{
 				{Weight: 7, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
-					{Key: zone, Operator: corev1.NodeSelectorOpIn, Values: []string{"z1", "z2"}}}}}}},
+					{Key: zone, Operator: corev1.NodeSelectorOpIn, Values: []string{"z1", "z2"}},
+				}}},
+			}},
 			PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
-				{Weight: 30, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: zone, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "a"}}}}}},
+				{Weight: 30, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: zone, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "a"}}}},
+			}},
 			PodAntiAffinity: &corev1.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
-				{Weight: 60, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: host, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "b"}}}}}},
+				{Weight: 60, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: host, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "b"}}}},
+			}},
 		}
 	}
 	port := func(p *corev1.Pod) {

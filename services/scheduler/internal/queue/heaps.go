@@ -86,6 +86,7 @@ func (h backoffHeap) Less(i, j int) bool {
 	}
 	return before(h[i], h[j])
 }
+
 func (h backoffHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j

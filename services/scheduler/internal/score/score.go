@@ -70,8 +70,13 @@ type Field struct {
 // All lists the scorers.
 func All() []Scorer {
 	return []Scorer{
-		taintToleration{}, nodeAffinity{}, leastAllocated{}, podTopologySpread{}, interPodAffinity{},
-		balancedAllocation{}, imageLocality{},
+		taintToleration{},
+		nodeAffinity{},
+		leastAllocated{},
+		podTopologySpread{},
+		interPodAffinity{},
+		balancedAllocation{},
+		imageLocality{},
 	}
 }
 

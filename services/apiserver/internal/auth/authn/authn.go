@@ -77,14 +77,7 @@ type Authenticator struct {
 	config  Config
 	clients *certificates
 	proxies *certificates
-	tokens  *recent.Cache[[sha256.Size]byte, recognized]
-}
-
-// recognized is a token's identity as TokenReview shows it, and as the user
-// of a request.
-type recognized struct {
-	response *Response
-	user     user.Info
+	tokens  *recent.Cache[[sha256.Size]byte, *Response]
 }
 
 // New returns an authenticator.
@@ -95,7 +88,7 @@ func New(c Config) *Authenticator {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
-	a := &Authenticator{config: c, tokens: recent.New[[sha256.Size]byte, recognized](rememberTokens)}
+	a := &Authenticator{config: c, tokens: recent.New[[sha256.Size]byte, *Response](rememberTokens)}
 	if c.ClientCA != nil {
 		a.clients = newCertificates(c.ClientCA)
 	}
@@ -144,9 +137,9 @@ func (a *Authenticator) identify(ctx context.Context, c Credentials) (user.Info,
 		errs = append(errs, err)
 	}
 	if c.Token != "" && len(a.config.Tokens) > 0 {
-		r, ok, err := a.recognize(ctx, c.Token, a.config.Audiences)
+		r, ok, err := a.AuthenticateToken(ctx, c.Token, a.config.Audiences)
 		if ok {
-			return r.user, nil
+			return r.User, nil
 		}
 		if err == nil {
 			err = errors.New("invalid bearer token")
@@ -156,14 +149,9 @@ func (a *Authenticator) identify(ctx context.Context, c Credentials) (user.Info,
 	return nil, utilerrors.NewAggregate(errs)
 }
 
-// AuthenticateToken asks for whom a token is, for the audiences. It is for
-// TokenReview, and does not add a group.
+// AuthenticateToken asks for whom a token is, for the audiences; TokenReview
+// answers with it.
 func (a *Authenticator) AuthenticateToken(ctx context.Context, token string, audiences []string) (*Response, bool, error) {
-	r, ok, err := a.recognize(ctx, token, audiences)
-	return r.response, ok, err
-}
-
-func (a *Authenticator) recognize(ctx context.Context, token string, audiences []string) (recognized, bool, error) {
 	key := tokenKey(token, audiences)
 	now := a.config.Clock.Now()
 	if r, ok := a.tokens.Get(key, now); ok {
@@ -171,9 +159,9 @@ func (a *Authenticator) recognize(ctx context.Context, token string, audiences [
 	}
 	var errs []error
 	for _, t := range a.config.Tokens {
-		response, ok, err := t.AuthenticateToken(ctx, token, audiences)
+		r, ok, err := t.AuthenticateToken(ctx, token, audiences)
 		if ok {
-			r := recognized{response, authenticated(response.User)}
+			r = &Response{User: authenticated(r.User), Audiences: r.Audiences}
 			a.tokens.Put(key, r, now.Add(tokenTTL))
 			return r, true, nil
 		}
@@ -181,7 +169,7 @@ func (a *Authenticator) recognize(ctx context.Context, token string, audiences [
 			errs = append(errs, err)
 		}
 	}
-	return recognized{}, false, utilerrors.NewAggregate(errs)
+	return nil, false, utilerrors.NewAggregate(errs)
 }
 
 // tokenKey is a digest, so that no token stays in memory for being cached.

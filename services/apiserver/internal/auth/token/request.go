@@ -50,8 +50,9 @@ type Requests struct {
 }
 
 // Create answers a request for a token of a service account. Admit is
-// validating admission, run on the completed request; it may be nil. The
-// request is not modified.
+// admission, run on the valid request, and may be nil; it sees the audiences
+// as they were asked for, since a kubelet's must be those of the pod's volumes,
+// where none stands for this server's. The request is not modified.
 func (r *Requests) Create(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest, admit func(context.Context, *authenticationv1.TokenRequest) error) (*authenticationv1.TokenRequest, error) {
 	out := request.DeepCopy()
 	if err := checkMeta(out, namespace, name); err != nil {
@@ -80,7 +81,9 @@ func (r *Requests) Create(ctx context.Context, namespace, name string, request *
 		return nil, apierrors.NewInvalid(requestKind.GroupKind(), "", errs)
 	}
 	if admit != nil {
-		if err := admit(ctx, out.DeepCopy()); err != nil {
+		asked := out.DeepCopy()
+		asked.Spec.Audiences = request.Spec.Audiences
+		if err := admit(ctx, asked); err != nil {
 			return nil, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http/httptest"
 	"reflect"
 	"strings"
@@ -136,6 +137,22 @@ func TestClaims(t *testing.T) {
 	}
 	if !out.Status.ExpirationTimestamp.Equal(&metav1.Time{Time: start.Add(10 * time.Minute)}) || out.Name != "robot" || out.Namespace != "orange" || out.UID != "robot-uid" {
 		t.Errorf("answer %+v", out)
+	}
+}
+
+func TestAdmissionSeesWhatWasAsked(t *testing.T) {
+	w := newWorld(t, ecKey(t))
+	refused := errors.New("refused")
+	var seen *authenticationv1.TokenRequest
+	_, err := w.requests.Create(context.Background(), "orange", "robot", &authenticationv1.TokenRequest{}, func(_ context.Context, r *authenticationv1.TokenRequest) error {
+		seen = r
+		return refused
+	})
+	if !errors.Is(err, refused) {
+		t.Error(err)
+	}
+	if seen == nil || len(seen.Spec.Audiences) != 0 || *seen.Spec.ExpirationSeconds != 3600 || seen.Name != "robot" {
+		t.Errorf("admission saw %+v", seen)
 	}
 }
 

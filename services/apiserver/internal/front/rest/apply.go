@@ -78,6 +78,7 @@ func (c *call) createByApply(merge registry.Change, o *metav1.PatchOptions) (kin
 	if err != nil {
 		return nil, err
 	}
+	next.SetResourceVersion("")
 	return c.Registry.Create(c.ctx(), c.kind, c.namespace, next, registry.WriteOptions{
 		DryRun: c.dryRun, FieldManager: o.FieldManager, Options: &metav1.CreateOptions{
 			TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "CreateOptions"},

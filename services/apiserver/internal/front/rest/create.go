@@ -70,18 +70,19 @@ func (c *call) create() error {
 	if err := c.place(obj); err != nil {
 		return err
 	}
-	switch {
-	case c.kind.Kind == "Binding":
+	if c.kind.Kind == "Binding" {
 		return c.bind(obj.(*corev1.Binding), o)
-	case !c.kind.Stored():
+	}
+	c.dedupOwners(obj)
+	c.complete(obj)
+	c.managed.Created(c.kind, obj, manager(o.FieldManager, c.r))
+	if !c.kind.Stored() {
 		answer, err := c.Reviews.Review(c.ctx(), c.kind, c.namespace, obj)
 		if err != nil {
 			return err
 		}
 		return c.object(out, http.StatusCreated, answer)
 	}
-	c.dedupOwners(obj)
-	c.managed.Created(c.kind, obj, manager(o.FieldManager, c.r))
 	started := c.Clock.Now()
 	created, err := c.Registry.Create(c.ctx(), c.kind, c.namespace, obj, registry.WriteOptions{
 		DryRun: c.dryRun, FieldManager: manager(o.FieldManager, c.r), Options: o,
@@ -93,6 +94,14 @@ func (c *call) create() error {
 		c.Tracer.Record(created.GetUID(), "request", started, c.Clock.Now())
 	}
 	return c.object(out, http.StatusCreated, created)
+}
+
+// complete sets an object's defaults. The registry does it, too; but what is set
+// by default belongs to whoever left it out.
+func (c *call) complete(obj kinds.Object) {
+	if s := c.Registry.Strategy(c.kind); s != nil && s.Default != nil {
+		s.Default(obj)
+	}
 }
 
 // place puts an object into the namespace of the path, unless it says that it

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/front/rest/body"
 	"coracle.local/services/apiserver/internal/front/rest/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/query"
 	"coracle.local/services/apiserver/internal/front/rest/respond"
@@ -145,7 +146,7 @@ func (c *call) shapedList(out negotiate.Output, meta metav1.ListMeta, n int, ite
 		}
 		return c.respond.Object(c.w, c.r, out, http.StatusOK, table.Kind(out.Version, "PartialObjectMetadataList"), table.MetadataList(out.Version, meta, items))
 	}
-	return negotiate.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadata, but the requested object is a list (%T)", c.kind.NewList()))
+	return negotiate.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadata, but the requested object is a list (*%s.%sList)", body.Internal(c.kind.Group), c.kind.Kind))
 }
 
 // object answers with one object of the call's kind, in the shape asked for.
@@ -164,7 +165,7 @@ func (c *call) object(out negotiate.Output, code int, o kinds.Object) error {
 	case negotiate.Metadata:
 		return c.respond.Object(c.w, c.r, out, code, table.Kind(out.Version, "PartialObjectMetadata"), table.Metadata(o, out.Version))
 	case negotiate.MetadataList:
-		return negotiate.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadataList, but the requested object is not a list (%T)", o))
+		return negotiate.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadataList, but the requested object is not a list (*%s.%s)", body.Internal(c.kind.Group), c.kind.Kind))
 	}
 	return c.respond.Object(c.w, c.r, out, code, c.kind.GroupVersionKind(), o)
 }

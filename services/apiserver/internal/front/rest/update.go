@@ -39,6 +39,7 @@ func (c *call) replace(subresource string) error {
 		return err
 	}
 	c.dedupOwners(obj)
+	c.complete(obj)
 	who := manager(o.FieldManager, c.r)
 	change := func(current kinds.Object) (kinds.Object, error) {
 		if err := c.mayCreate(current); err != nil {
@@ -102,6 +103,7 @@ func (c *call) patch(subresource string) error {
 		if err := c.named(next); err != nil {
 			return nil, err
 		}
+		c.complete(next)
 		c.managed.Updated(c.kind, subresource, current, next, who)
 		if !conditional {
 			// The patch is for whatever version there is; without one the

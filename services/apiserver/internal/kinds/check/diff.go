@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/diff"
 )
 
@@ -80,6 +81,10 @@ func writeGoFields(out *bytes.Buffer, v reflect.Value, first bool) bool {
 			first = writeGoFields(out, v.Field(i), first)
 			continue
 		}
+		if f.Anonymous {
+			first = writeMeta(out, v.Field(i), first)
+			continue
+		}
 		if !first {
 			out.WriteByte(',')
 		}
@@ -88,4 +93,22 @@ func writeGoFields(out *bytes.Buffer, v reflect.Value, first bool) bool {
 		writeGo(out, v.Field(i))
 	}
 	return first
+}
+
+// writeMeta writes the metadata of an object, which has JSON names in upstream's
+// internal types as well. Its version and kind are those of no such type.
+func writeMeta(out *bytes.Buffer, v reflect.Value, first bool) bool {
+	if _, ok := v.Interface().(metav1.TypeMeta); ok {
+		return first
+	}
+	encoded, err := json.Marshal(v.Interface())
+	fields := bytes.TrimSuffix(bytes.TrimPrefix(encoded, []byte("{")), []byte("}"))
+	if err != nil || len(fields) == 0 {
+		return first
+	}
+	if !first {
+		out.WriteByte(',')
+	}
+	out.Write(fields)
+	return false
 }

@@ -14,6 +14,7 @@ import (
 // be looked at.
 func ComponentStatus() strategy.Kind[*corev1.ComponentStatus] {
 	return strategy.Kind[*corev1.ComponentStatus]{
+		Deprecation: "v1 ComponentStatus is deprecated in v1.19+",
 		Columns: cells.Columns(
 			cells.Name(),
 			cells.Text("Status", "Status of the component conditions"),

@@ -22,6 +22,7 @@ import (
 func Endpoints() strategy.Kind[*corev1.Endpoints] {
 	at := field.NewPath("subsets")
 	return strategy.Kind[*corev1.Endpoints]{
+		Deprecation: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 		Default: func(e *corev1.Endpoints) {
 			for i := range e.Subsets {
 				for j := range e.Subsets[i].Ports {

@@ -73,7 +73,10 @@ func defaultService(s *corev1.Service) {
 	if externallyAccessible(s) {
 		setIfEmpty(&spec.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
 	}
-	if spec.InternalTrafficPolicy == nil && spec.Type != corev1.ServiceTypeExternalName {
+	if spec.Type == corev1.ServiceTypeExternalName {
+		// Upstream does so when it reads.
+		spec.InternalTrafficPolicy = nil
+	} else if spec.InternalTrafficPolicy == nil {
 		spec.InternalTrafficPolicy = ptr.To(corev1.ServiceInternalTrafficPolicyCluster)
 	}
 	if spec.Type != corev1.ServiceTypeLoadBalancer {

@@ -53,7 +53,7 @@ func PriorityClass() strategy.Kind[*schedulingv1.PriorityClass] {
 			cells.Number("Value", doc["value"]),
 			cells.Bool("Global-Default", doc["globalDefault"]),
 			cells.Age(),
-			cells.Wide(cells.Text("PreemptionPolicy", doc["preemptionPolicy"])),
+			cells.Text("PreemptionPolicy", doc["preemptionPolicy"]),
 		),
 		Cells: func(c *schedulingv1.PriorityClass) []any {
 			return []any{c.Name, int64(c.Value), c.GlobalDefault, cells.AgeOf(c), cells.Ptr(c.PreemptionPolicy, "")}

@@ -185,12 +185,12 @@ func (d *decoding) identify(have schema.GroupVersionKind) error {
 		return err
 	}
 	return fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion",
-		have.Version, reflect.TypeOf(other).Elem().Name(), internalPackage(d.want.Kind.Group), d.want.Kind.Kind)
+		have.Version, reflect.TypeOf(other).Elem().Name(), Internal(d.want.Kind.Group), d.want.Kind.Kind)
 }
 
-// internalPackage is the name of the package in which upstream keeps a group's
-// types without version.
-func internalPackage(group string) string {
+// Internal is the name of the package in which upstream keeps a group's types
+// without version; some messages show it.
+func Internal(group string) string {
 	if group == "" {
 		return "core"
 	}
