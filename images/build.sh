@@ -44,3 +44,5 @@ for name; do
 	rm -rf "$context"
 	echo "images: $name $(($(date +%s) - start)) s"
 done
+# The first stages, which nothing names.
+docker image prune -f --filter label=local.coracle=build >/dev/null

@@ -4,7 +4,9 @@
 set -eu
 state=/lab/.state
 mkdir -p "$state"
-coracle pki "$state" --nodes "$NODES" --dns apiserver --dns localhost --address 127.0.0.1 --address "$ADDRESS"
+# 10.96.0.1 is the kubernetes Service, by which pods come.
+coracle pki "$state" --nodes "$NODES" --dns apiserver --dns localhost \
+	--address 127.0.0.1 --address "$ADDRESS" --address 10.96.0.1
 
 # The administrator comes by the port published on this machine, the components by
 # the lab's network, each in the words of their own kubeconfig.

@@ -39,12 +39,13 @@ func short(names ...string) option { return func(k *Kind) { k.ShortNames = names
 func singular(name string) option  { return func(k *Kind) { k.Singular = name } }
 func prefix(p string) option       { return func(k *Kind) { k.Prefix = p } }
 func sub(names ...string) option   { return func(k *Kind) { k.Subresources = names } }
+func storedIn(v string) option     { return func(k *Kind) { k.StorageVersion = v } }
 func verbs(v ...string) option     { return func(k *Kind) { k.Verbs = v } }
 
 func row[T, L any, PT object[T], PL list[L]](group, version, plural string, options ...option) *Kind {
 	t := reflect.TypeFor[T]()
 	k := &Kind{
-		Group: group, Version: version, Kind: t.Name(),
+		Group: group, Version: version, StorageVersion: version, Kind: t.Name(),
 		Plural: plural, Singular: strings.ToLower(t.Name()), Namespaced: true, Prefix: plural,
 		Verbs:   []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"},
 		Message: strings.NewReplacer("/", ".", "-", "_").Replace(t.PkgPath()) + "." + t.Name(),

@@ -41,6 +41,10 @@ type Kind struct {
 	// StoredAs is the kind whose objects this one shows in another shape (events
 	// of events.k8s.io are core events); nil if it is stored as itself.
 	StoredAs *Kind
+	// StorageVersion is the version that stored objects bear. Where it is not
+	// Version, as upstream's for kinds that are new in theirs, the messages of
+	// both are the same.
+	StorageVersion string
 	// New returns an empty object, NewList an empty list of it (nil where
 	// there is no list).
 	New     func() Object
@@ -69,6 +73,11 @@ func (k *Kind) GroupResource() schema.GroupResource {
 
 // APIVersion is the apiVersion field of the kind's objects.
 func (k *Kind) APIVersion() string { return k.GroupVersion().String() }
+
+// StorageAPIVersion is the apiVersion of stored objects.
+func (k *Kind) StorageAPIVersion() string {
+	return schema.GroupVersion{Group: k.Group, Version: k.StorageVersion}.String()
+}
 
 // Service is the full name of the kind's gRPC service.
 func (k *Kind) Service() string { return "coracle.api.v1." + k.ServiceName() }

@@ -80,8 +80,8 @@ func rows() []*Kind {
 		row[batchv1.Job, batchv1.JobList]("batch", "v1", "jobs", all, sub("status")),
 
 		row[certificatesv1.CertificateSigningRequest, certificatesv1.CertificateSigningRequestList]("certificates.k8s.io", "v1", "certificatesigningrequests", cluster, short("csr"), sub("approval", "status")),
-		row[certificatesv1.ClusterTrustBundle, certificatesv1.ClusterTrustBundleList]("certificates.k8s.io", "v1", "clustertrustbundles", cluster),
-		row[certificatesv1.PodCertificateRequest, certificatesv1.PodCertificateRequestList]("certificates.k8s.io", "v1", "podcertificaterequests", sub("status")),
+		row[certificatesv1.ClusterTrustBundle, certificatesv1.ClusterTrustBundleList]("certificates.k8s.io", "v1", "clustertrustbundles", cluster, storedIn("v1beta1")),
+		row[certificatesv1.PodCertificateRequest, certificatesv1.PodCertificateRequestList]("certificates.k8s.io", "v1", "podcertificaterequests", sub("status"), storedIn("v1beta1")),
 
 		row[coordinationv1.Lease, coordinationv1.LeaseList]("coordination.k8s.io", "v1", "leases"),
 		row[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList]("discovery.k8s.io", "v1", "endpointslices"),
@@ -105,7 +105,7 @@ func rows() []*Kind {
 		row[rbacv1.Role, rbacv1.RoleList]("rbac.authorization.k8s.io", "v1", "roles"),
 
 		row[resourcev1.DeviceClass, resourcev1.DeviceClassList]("resource.k8s.io", "v1", "deviceclasses", cluster),
-		row[resourcev1.DeviceTaintRule, resourcev1.DeviceTaintRuleList]("resource.k8s.io", "v1", "devicetaintrules", cluster, sub("status")),
+		row[resourcev1.DeviceTaintRule, resourcev1.DeviceTaintRuleList]("resource.k8s.io", "v1", "devicetaintrules", cluster, sub("status"), storedIn("v1beta2")),
 		row[resourcev1.ResourceClaim, resourcev1.ResourceClaimList]("resource.k8s.io", "v1", "resourceclaims", sub("status")),
 		row[resourcev1.ResourceClaimTemplate, resourcev1.ResourceClaimTemplateList]("resource.k8s.io", "v1", "resourceclaimtemplates"),
 		row[resourcev1.ResourceSlice, resourcev1.ResourceSliceList]("resource.k8s.io", "v1", "resourceslices", cluster),
@@ -113,12 +113,12 @@ func rows() []*Kind {
 		row[schedulingv1.PriorityClass, schedulingv1.PriorityClassList]("scheduling.k8s.io", "v1", "priorityclasses", cluster, short("pc")),
 
 		row[storagev1.CSIDriver, storagev1.CSIDriverList]("storage.k8s.io", "v1", "csidrivers", cluster),
-		row[storagev1.CSINode, storagev1.CSINodeList]("storage.k8s.io", "v1", "csinodes", cluster),
+		row[storagev1.CSINode, storagev1.CSINodeList]("storage.k8s.io", "v1", "csinodes", cluster, sub("status")),
 		row[storagev1.CSIStorageCapacity, storagev1.CSIStorageCapacityList]("storage.k8s.io", "v1", "csistoragecapacities"),
 		row[storagev1.StorageClass, storagev1.StorageClassList]("storage.k8s.io", "v1", "storageclasses", cluster, short("sc")),
 		row[storagev1.VolumeAttachment, storagev1.VolumeAttachmentList]("storage.k8s.io", "v1", "volumeattachments", cluster, sub("status")),
 		row[storagev1.VolumeAttributesClass, storagev1.VolumeAttributesClassList]("storage.k8s.io", "v1", "volumeattributesclasses", cluster, short("vac")),
-		row[storagemigrationv1.StorageVersionMigration, storagemigrationv1.StorageVersionMigrationList]("storagemigration.k8s.io", "v1", "storageversionmigrations", cluster, sub("status")),
+		row[storagemigrationv1.StorageVersionMigration, storagemigrationv1.StorageVersionMigrationList]("storagemigration.k8s.io", "v1", "storageversionmigrations", cluster, sub("status"), storedIn("v1beta1")),
 	}
 }
 

@@ -158,6 +158,9 @@ func (c *Cluster) apiserver(etcd *store.Store, ready func()) apiserver.Config {
 		},
 		SigningKey: c.keys.ServiceAccountKey, KubeletClient: c.keys.KubeletClient.TLS(), KubeletCA: c.keys.CA.Pool(),
 		EnableAdmission: []string{"NodeRestriction"},
+		Components: []apiserver.Component{
+			{Name: "controller-manager", URL: "https://" + c.ControllerManager}, {Name: "scheduler", URL: "https://" + c.Scheduler},
+		},
 		OnReady:         ready,
 	}
 }

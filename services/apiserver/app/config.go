@@ -73,6 +73,10 @@ type Config struct {
 	// EnableAdmission and DisableAdmission name plugins beside the defaults.
 	EnableAdmission, DisableAdmission []string
 
+	// Components are shown by the kind ComponentStatus; nil is
+	// DefaultComponents.
+	Components []Component
+
 	// OnReady is called once all is served; nil for none.
 	OnReady func()
 }
@@ -103,6 +107,9 @@ func (c *Config) Validate() error {
 	}
 	if len(c.Audiences) == 0 {
 		c.Audiences = c.Issuers
+	}
+	if c.Components == nil {
+		c.Components = DefaultComponents()
 	}
 	for missing, is := range map[string]bool{
 		"a logger": c.Log == nil, "an etcd client": c.Etcd == nil,

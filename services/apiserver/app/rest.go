@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,7 +34,7 @@ func (s *server) rest(ctx context.Context, tracer *trace.Tracer) (http.Handler, 
 		Log: s.cfg.Log.Named("rest"), Registry: rest.Over(s.registry), Guard: s.identity.guard,
 		Reviews: answers{s.identity, s.registry}, Kubelets: s.kubelets, Admission: s.registry.Admission,
 		OpenID: s.openID(), Checks: health.Checks{Healthz: ready, Livez: ready[:1], Readyz: ready},
-		Metrics: metrics, Tracer: tracer, Draining: ctx,
+		Metrics: metrics, Tracer: tracer, Draining: ctx, Components: s.components, Extra: http.HandlerFunc(profiles),
 		Address: func() string { return fmt.Sprintf("%s:%d", s.cfg.Address, port(s.cfg.Listener)) },
 	})
 	if err != nil {
@@ -46,6 +48,27 @@ func (s *server) rest(ctx context.Context, tracer *trace.Tracer) (http.Handler, 
 		}
 		front.ServeHTTP(w, r)
 	}), nil
+}
+
+// profiles shows what the process spends its time and memory on, to those who may
+// read the path.
+func profiles(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/debug/pprof/cmdline":
+		pprof.Cmdline(w, r)
+	case "/debug/pprof/profile":
+		pprof.Profile(w, r)
+	case "/debug/pprof/symbol":
+		pprof.Symbol(w, r)
+	case "/debug/pprof/trace":
+		pprof.Trace(w, r)
+	default:
+		if strings.HasPrefix(r.URL.Path, "/debug/pprof") {
+			pprof.Index(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	}
 }
 
 // tellGRPC lets components that have a kubeconfig alone find the gRPC port.

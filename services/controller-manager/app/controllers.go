@@ -5,8 +5,10 @@ import (
 	"slices"
 	"strings"
 
+	"coracle.local/services/controller-manager/internal/clusterroles"
 	"coracle.local/services/controller-manager/internal/daemonset"
 	"coracle.local/services/controller-manager/internal/deployment"
+	"coracle.local/services/controller-manager/internal/disruption"
 	"coracle.local/services/controller-manager/internal/endpoints"
 	"coracle.local/services/controller-manager/internal/garbage"
 	"coracle.local/services/controller-manager/internal/inspect"
@@ -14,6 +16,7 @@ import (
 	"coracle.local/services/controller-manager/internal/loop"
 	"coracle.local/services/controller-manager/internal/namespaces"
 	"coracle.local/services/controller-manager/internal/nodes"
+	"coracle.local/services/controller-manager/internal/protection"
 	"coracle.local/services/controller-manager/internal/replicas"
 	"coracle.local/services/controller-manager/internal/statefulset"
 )
@@ -55,6 +58,8 @@ func table() []controller {
 		{"job-controller", "job", func(d loop.Deps, _ *Config) ([]loop.Loop, string) { return jobs.New(d), "" }},
 		{"cronjob-controller", "cronjob", one(jobs.CronJobs)},
 		{"ttl-after-finished-controller", "ttl-after-finished", one(jobs.TTL)},
+		{"disruption-controller", "disruption", func(d loop.Deps, _ *Config) ([]loop.Loop, string) { return disruption.New(d), "" }},
+		{"clusterrole-aggregation-controller", "clusterrole-aggregation", one(clusterroles.New)},
 		{"endpointslice-controller", "endpointslice", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
 			return []loop.Loop{endpoints.Slices(d, c.EndpointSliceUpdatesBatchPeriod, c.MaxEndpointsPerSlice)}, ""
 		}},
@@ -77,6 +82,9 @@ func table() []controller {
 		{"pod-garbage-collector-controller", "podgc", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
 			return nodes.PodGC(d, c.TerminatedPodGCThreshold), ""
 		}},
+		{"persistentvolumeclaim-protection-controller", "pvc-protection", one(protection.Claims)},
+		{"persistentvolume-protection-controller", "pv-protection", one(protection.Volumes)},
+		{"volumeattributesclass-protection-controller", "", one(protection.AttributesClasses)},
 	}
 }
 
@@ -98,16 +106,15 @@ func ranges(c *Config) []nodes.Range {
 // so that a command line written for upstream is taken.
 var elsewhere = []string{
 	"serviceaccount-token-controller", "endpointslice-mirroring-controller", "resourcequota-controller",
-	"horizontal-pod-autoscaler-controller", "disruption-controller",
+	"horizontal-pod-autoscaler-controller",
 	"certificatesigningrequest-signing-controller", "certificatesigningrequest-approving-controller",
 	"certificatesigningrequest-cleaner-controller", "podcertificaterequest-cleaner-controller", "ttl-controller",
 	"bootstrap-signer-controller", "token-cleaner-controller", "device-taint-eviction-controller",
 	"persistentvolume-binder-controller", "persistentvolume-attach-detach-controller", "persistentvolume-expander-controller",
-	"clusterrole-aggregation-controller", "persistentvolumeclaim-protection-controller", "persistentvolume-protection-controller",
 	"podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
 	"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourceclaim-controller",
 	"resourcepoolstatusrequest-controller", "legacy-serviceaccount-token-cleaner-controller",
-	"validatingadmissionpolicy-status-controller", "volumeattributesclass-protection-controller", "service-cidr-controller",
+	"validatingadmissionpolicy-status-controller", "service-cidr-controller",
 	"storage-version-migrator-controller", "selinux-warning-controller",
 }
 
@@ -133,6 +140,7 @@ func unknownControllers(asked []string) error {
 	for _, name := range elsewhere {
 		known[name] = true
 	}
+	delete(known, "") // no alias
 	for _, a := range asked {
 		if !known[strings.TrimPrefix(a, "-")] {
 			return fmt.Errorf("%q is not in the list of known controllers", a)

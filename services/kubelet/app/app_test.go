@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +20,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle.local/libs/client"
@@ -251,12 +252,33 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-func TestConflictIsKnownAcrossTheWire(t *testing.T) {
-	f := newFakeAPI()
-	create(f, newPod("web", "n1"))
-	pods := client.For[*corev1.Pod](f.connect(t))
-	err := pods.Delete(t.Context(), "default", "web", metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions("other")})
-	if !apierrors.IsConflict(err) {
-		t.Errorf("got %v", err)
+func TestConfigurationFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubelet.yaml")
+	content := `
+kind: KubeletConfiguration
+apiVersion: kubelet.config.k8s.io/v1beta1
+port: 0
+clusterDNS: [10.96.0.10]
+maxPods: 5
+resolvConf: ""
+evictionHard: {memory.available: 50Mi, nodefs.available: 1%}
+registerWithTaints: [{key: k, value: v, effect: NoSchedule}]
+`
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var f app.Flags
+	fs := pflag.NewFlagSet("kubelet", pflag.ContinueOnError)
+	f.Add(fs)
+	if err := flags.Parse(fs, []string{"--kubeconfig=k", "--config=" + file, "--max-pods=9"}, zap.NewNop()); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := f.Config(fs, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.MaxPods != 9 || cfg.ClusterDNS[0].String() != "10.96.0.10" || cfg.ResolvConf != "-" || len(cfg.Taints) != 1 ||
+		cfg.EvictionHard != "memory.available<50Mi,nodefs.available<1%" {
+		t.Errorf("got %+v", cfg)
 	}
 }

@@ -29,6 +29,8 @@ type Config struct {
 	TLS *tls.Config
 	// Allow decides who may call; nil allows the group system:masters.
 	Allow func(user.Info) bool
+	// Profiling serves /debug/pprof/ to those who may call.
+	Profiling bool
 	// SchedulerName is the spec.schedulerName that is answered to; by default
 	// default-scheduler.
 	SchedulerName string

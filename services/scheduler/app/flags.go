@@ -20,7 +20,7 @@ type Flags struct {
 	address            string
 	port               int
 	files              serve.TLSFiles
-	elect              bool
+	elect, profiling   bool
 	election           Election
 }
 
@@ -31,6 +31,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.address, "bind-address", "0.0.0.0", "where gRPC, health and metrics are served")
 	fs.IntVar(&f.port, "secure-port", 10259, "the port of --bind-address; 0 serves nothing")
 	f.files.AddFlags(fs)
+	fs.BoolVar(&f.profiling, "profiling", true, "serve /debug/pprof/ to those who may call")
 	fs.BoolVar(&f.elect, "leader-elect", true, "work only while holding a Lease, so that several schedulers can run")
 	fs.StringVar(&f.election.Name, "leader-elect-resource-name", "kube-scheduler", "the Lease's name")
 	fs.StringVar(&f.election.Namespace, "leader-elect-resource-namespace", "kube-system", "the Lease's namespace")
@@ -41,7 +42,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 
 // Config makes a Config of the flags once they are parsed, and opens the port.
 func (f *Flags) Config(log *zap.Logger) (Config, error) {
-	cfg := Config{Log: log, Kubeconfig: f.kubeconfig}
+	cfg := Config{Log: log, Kubeconfig: f.kubeconfig, Profiling: f.profiling}
 	if err := f.readFile(log, &cfg); err != nil {
 		return cfg, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,11 +95,15 @@ func run(ctx context.Context, cfg Config) error {
 		return lead(ctx, cfg, e)
 	}}
 	if cfg.Listener != nil {
+		var extra http.Handler
+		if cfg.Profiling {
+			extra = profiling()
+		}
 		service := &inspect.Service{Engine: e, Pods: known, Budgets: known.Budgets}
 		parts = append(parts, func(ctx context.Context) error {
 			return serve.Run(ctx, serve.Config{
 				Log: cfg.Log, Listener: cfg.Listener, TLS: cfg.TLS, Allow: cfg.Allow, Registry: registry,
-				Services: service.Register, Ready: func() error { return ready(&synced) },
+				Services: service.Register, HTTP: extra, Ready: func() error { return ready(&synced) },
 			})
 		})
 	}

@@ -66,7 +66,9 @@ func plugins() []plugin {
 		{"EventRateLimit", off, nil},
 		{"ExtendedResourceToleration", off, nil},
 		{"DefaultStorageClass", on, func(c Config) any { return &defaultStorageClass{c.Reader} }},
-		{"StorageObjectInUseProtection", on, func(Config) any { return storageProtection{} }},
+		// Off, unlike upstream's: its finalizers are taken off by controllers that
+		// do not exist here yet, and a claim would never go.
+		{"StorageObjectInUseProtection", off, func(Config) any { return storageProtection{} }},
 		{"PodGroupProtection", on, nil},
 		{"OwnerReferencesPermissionEnforcement", off, nil},
 		{"PersistentVolumeClaimResize", on, func(c Config) any { return &claimResize{c.lookup()} }},

@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/encoding/protowire"
 	"k8s.io/apimachinery/pkg/fields"
-	"sigs.k8s.io/json"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/etcd"
@@ -177,40 +175,6 @@ func (c *Cache) item(col *collection, key string, kv etcd.KV) *Item {
 	}
 	namespace, name := split(col.kind, key)
 	return NewItem(col.kind, namespace, name, message, kv.Revision, col.fields)
-}
-
-// Message is the encoded message of a stored value. Upstream stores a few kinds
-// as JSON; these are encoded anew.
-func Message(k *kinds.Kind, value []byte) ([]byte, error) {
-	if etcd.IsEnveloped(value) {
-		apiVersion, kind, message, err := etcd.Open(value)
-		if err != nil {
-			return nil, err
-		}
-		if apiVersion != k.APIVersion() || kind != k.Kind {
-			return nil, fmt.Errorf("the stored object is a %s of %s, not a %s of %s", kind, apiVersion, k.Kind, k.APIVersion())
-		}
-		if !wellFormed(message) {
-			return nil, errors.New("the stored message is malformed")
-		}
-		return message, nil
-	}
-	o := k.New()
-	if err := json.UnmarshalCaseSensitivePreserveInts(value, o); err != nil {
-		return nil, err
-	}
-	return o.Marshal()
-}
-
-func wellFormed(message []byte) bool {
-	for len(message) > 0 {
-		_, _, n := protowire.ConsumeField(message)
-		if n < 0 {
-			return false
-		}
-		message = message[n:]
-	}
-	return true
 }
 
 func (c *Cache) bookmark(ctx context.Context) {

@@ -77,13 +77,13 @@ func (r *Registry) seal(k *kinds.Kind, obj kinds.Object) ([]byte, error) {
 	if s != k {
 		var err error
 		if obj, err = r.Strategies[k].Shared.ToStored(obj); err != nil {
-			return nil, fmt.Errorf("store %s as %s: %w", k, s.APIVersion(), err)
+			return nil, fmt.Errorf("store %s as %s: %w", k, s.StorageAPIVersion(), err)
 		}
 	}
 	version := obj.GetResourceVersion()
 	obj.SetResourceVersion("")
 	defer obj.SetResourceVersion(version)
-	return etcd.Seal(s.APIVersion(), s.Kind, obj.Size(), obj.MarshalToSizedBuffer)
+	return etcd.Seal(s.StorageAPIVersion(), s.Kind, obj.Size(), obj.MarshalToSizedBuffer)
 }
 
 // unseal decodes what is stored, as the kind k shows it.

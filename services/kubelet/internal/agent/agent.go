@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -270,15 +271,40 @@ func (a *Agent) wake(r *record) {
 	a.group.Go(func() { a.work(ctx, r) })
 }
 
+// Steps a pod may need in a row: for itself, and for each container.
+const (
+	podSteps       = 30
+	containerSteps = 6
+	// pauseFor is how long a pod rests that has used them up.
+	pauseFor = 5 * time.Second
+)
+
 // work takes steps until there is nothing to do.
 func (a *Agent) work(ctx context.Context, r *record) {
-	for {
-		action := a.Do(ctx, r)
+	for taken := 1; ; taken++ {
+		action := a.do(ctx, r)
 		idle := action.Verb == lifecycle.Wait || action.Verb == lifecycle.Done || ctx.Err() != nil
+		if !idle && a.tooMany(r, taken, action) {
+			// Steps succeed and change nothing: an engine that says one thing
+			// and does another must not keep a processor busy.
+			a.hold(r, "", reasonNoProgress, "the last steps brought no progress", a.cfg.Clock.Now().Add(pauseFor))
+			taken = 0
+		}
 		if idle && a.rest(ctx, r, action) {
 			return
 		}
 	}
+}
+
+func (a *Agent) tooMany(r *record, taken int, action lifecycle.Action) bool {
+	r.mu.Lock()
+	pod := r.pod
+	r.mu.Unlock()
+	if taken < podSteps+containerSteps*(len(pod.Spec.InitContainers)+len(pod.Spec.Containers)+len(pod.Spec.EphemeralContainers)) {
+		return false
+	}
+	a.cfg.Log.Warn("pod makes no progress", zap.String("pod", lifecycle.Format(pod)), zap.Stringer("step", action), zap.String("why", action.Why))
+	return true
 }
 
 // rest ends a worker, unless there was news meanwhile.

@@ -355,3 +355,24 @@ func TestProbesAndHooks(t *testing.T) {
 		}
 	})
 }
+
+func TestNoProgressDoesNotKeepAProcessorBusy(t *testing.T) {
+	bubble(t, func(c *cluster) {
+		c.engine.mu.Lock()
+		c.engine.forgetful = true // sandboxes are made and are gone at once
+		c.engine.mu.Unlock()
+		c.create(newPod("web"))
+		c.after(time.Minute)
+		c.engine.mu.Lock()
+		made := c.engine.made
+		c.engine.forgetful = false
+		c.engine.mu.Unlock()
+		if made < 2 || made > 500 {
+			t.Errorf("%d sandboxes in a minute", made)
+		}
+		c.after(time.Minute)
+		if got := c.containers("uid-web"); got != "app#0 running" {
+			t.Errorf("in the end: %s", got)
+		}
+	})
+}

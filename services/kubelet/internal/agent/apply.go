@@ -17,14 +17,15 @@ import (
 
 // Reasons of waiting containers and held pods.
 const (
-	reasonMount     = "FailedMount"
-	reasonSandbox   = "FailedCreatePodSandBox"
-	reasonStop      = "FailedKillPod"
-	reasonDelete    = "FailedDelete"
-	reasonConfig    = "CreateContainerConfigError"
-	reasonCreate    = "CreateContainerError"
-	reasonRun       = "RunContainerError"
-	reasonPostStart = "PostStartHookError"
+	reasonMount      = "FailedMount"
+	reasonSandbox    = "FailedCreatePodSandBox"
+	reasonStop       = "FailedKillPod"
+	reasonDelete     = "FailedDelete"
+	reasonNoProgress = "NoProgress"
+	reasonConfig     = "CreateContainerConfigError"
+	reasonCreate     = "CreateContainerError"
+	reasonRun        = "RunContainerError"
+	reasonPostStart  = "PostStartHookError"
 )
 
 // step is one action about to be taken, with what it was decided upon.

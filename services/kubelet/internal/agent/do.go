@@ -21,10 +21,10 @@ const (
 	configRetry = 10 * time.Second
 )
 
-// Do takes one pod one step further: it observes, asks what is next, reports
+// do takes one pod one step further: it observes, asks what is next, reports
 // the status that follows from what was observed, and takes the step. It
 // returns the step.
-func (a *Agent) Do(ctx context.Context, r *record) lifecycle.Action {
+func (a *Agent) do(ctx context.Context, r *record) lifecycle.Action {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r.mu.Lock()

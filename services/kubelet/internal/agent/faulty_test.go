@@ -27,6 +27,9 @@ type faulty struct {
 	graces  map[string]time.Duration // last grace, by container name
 	stopped []string                 // names, as they ended
 	twice   []string                 // containers that ran beside another instance
+
+	forgetful bool // sandboxes do not stay
+	made      int  // sandboxes
 }
 
 func newFaulty(e *hollow.Engine) *faulty {
@@ -75,6 +78,13 @@ func (f *faulty) Pod(ctx context.Context, uid types.UID) (p engine.Pod, err erro
 
 func (f *faulty) RunSandbox(ctx context.Context, spec engine.SandboxSpec) (s engine.Sandbox, err error) {
 	err = f.call("RunSandbox", func() (err error) { s, err = f.Engine.RunSandbox(ctx, spec); return err })
+	f.mu.Lock()
+	f.made++
+	forgetful := f.forgetful
+	f.mu.Unlock()
+	if forgetful && err == nil {
+		err = f.Engine.RemoveSandbox(ctx, s.ID)
+	}
 	return s, err
 }
 

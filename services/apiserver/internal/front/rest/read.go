@@ -154,20 +154,24 @@ func (c *call) shapedList(out negotiate.Output, meta metav1.ListMeta, n int, ite
 func (c *call) object(out negotiate.Output, code int, o kinds.Object) error {
 	switch out.Shape {
 	case negotiate.Table:
-		include, err := query.ForTable(c.values)
-		if err != nil {
-			return err
-		}
-		p := table.For(c.kind, c.Registry.Strategy(c.kind))
-		meta := metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}
-		t := p.Table(out.Version, meta, []metav1.TableRow{p.Row(o, out.Version, include)}, true)
-		return c.respond.Object(c.w, c.r, out, code, table.Kind(out.Version, "Table"), t)
+		return c.row(out, code, table.For(c.kind, c.Registry.Strategy(c.kind)), o)
 	case negotiate.Metadata:
 		return c.respond.Object(c.w, c.r, out, code, table.Kind(out.Version, "PartialObjectMetadata"), table.Metadata(o, out.Version))
 	case negotiate.MetadataList:
 		return negotiate.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadataList, but the requested object is not a list (*%s.%s)", body.Internal(c.kind.Group), c.kind.Kind))
 	}
 	return c.respond.Object(c.w, c.r, out, code, c.kind.GroupVersionKind(), o)
+}
+
+// row answers with a table of one object, which is taken over.
+func (c *call) row(out negotiate.Output, code int, p table.Printer, o kinds.Object) error {
+	include, err := query.ForTable(c.values)
+	if err != nil {
+		return err
+	}
+	meta := metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}
+	t := p.Table(out.Version, meta, []metav1.TableRow{p.Row(o, out.Version, include)}, true)
+	return c.respond.Object(c.w, c.r, out, code, table.Kind(out.Version, "Table"), t)
 }
 
 // other answers with an object of another kind than the path's.

@@ -11,6 +11,7 @@ import (
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/front/rest/respond"
 	"coracle.local/services/apiserver/internal/front/rest/surface"
+	"coracle.local/services/apiserver/internal/strategy"
 )
 
 // resource routes a request about a resource.
@@ -30,6 +31,9 @@ func (c *call) resource() error {
 		c.namespace = t.Namespace
 	case t.Namespace != "" && c.kind.Plural != "namespaces":
 		return respond.NotFound()
+	}
+	if s := c.Registry.Strategy(c.kind); s != nil && s.Deprecation != "" {
+		c.warn([]string{s.Deprecation})
 	}
 	switch {
 	case t.Prefixed:
@@ -138,13 +142,7 @@ func (f *selectableFields) of(k *kinds.Kind) []string {
 	if known, ok := f.known.Load(k); ok {
 		return known.([]string)
 	}
-	var names []string
-	if s := f.registry.Strategy(k); s != nil && s.Fields != nil {
-		names = []string{}
-		for name := range s.Fields(k.New()) {
-			names = append(names, name)
-		}
-	}
+	names := strategy.Selectable(k, f.registry.Strategy(k))
 	f.known.Store(k, names)
 	return names
 }

@@ -12,13 +12,45 @@ import (
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/front/rest/body"
+	"coracle.local/services/apiserver/internal/front/rest/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/query"
 	"coracle.local/services/apiserver/internal/front/rest/respond"
+	"coracle.local/services/apiserver/internal/front/rest/table"
+	"coracle.local/services/apiserver/internal/kinds/cells"
 	"coracle.local/services/apiserver/internal/registry"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
 var scaleKind = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+
+// scales prints scales as tables, whatever they are of.
+var scales = table.For(
+	&kinds.Kind{Group: scaleKind.Group, Version: scaleKind.Version, Kind: scaleKind.Kind},
+	&strategy.Erased{
+		Columns: cells.Columns(
+			cells.Text("Name", metav1.ObjectMeta{}.SwaggerDoc()["name"]),
+			cells.Number("Desired", autoscalingv1.ScaleSpec{}.SwaggerDoc()["replicas"]),
+			cells.Number("Available", autoscalingv1.ScaleStatus{}.SwaggerDoc()["replicas"]),
+			cells.Age(),
+		),
+		Cells: func(o kinds.Object) []any {
+			s := o.(*autoscalingv1.Scale)
+			return []any{s.Name, int64(s.Spec.Replicas), int64(s.Status.Replicas), cells.AgeOf(s)}
+		},
+	},
+)
+
+// showScale answers with a scale, in the shape asked for.
+func (c *call) showScale(s *autoscalingv1.Scale) error {
+	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	if err != nil {
+		return err
+	}
+	if out.Shape != negotiate.Table {
+		return c.other(http.StatusOK, scaleKind, s)
+	}
+	return c.row(out, http.StatusOK, scales, s)
+}
 
 // scale shows or sets how many replicas an object wants.
 func (c *call) scale() error {
@@ -50,7 +82,7 @@ func (c *call) getScale(s *strategy.Scale[kinds.Object]) error {
 	if err != nil {
 		return err
 	}
-	return c.other(http.StatusOK, scaleKind, shown)
+	return c.showScale(shown)
 }
 
 func scaleOf(s *strategy.Scale[kinds.Object], o kinds.Object) (*autoscalingv1.Scale, error) {
@@ -151,5 +183,5 @@ func (c *call) setScale(s *strategy.Scale[kinds.Object], who string, o registry.
 	if err != nil {
 		return err
 	}
-	return c.other(http.StatusOK, scaleKind, shown)
+	return c.showScale(shown)
 }

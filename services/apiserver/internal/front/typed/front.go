@@ -7,13 +7,14 @@ import (
 
 	"google.golang.org/grpc"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/auth/guard"
 	"coracle.local/services/apiserver/internal/registry"
+	"coracle.local/services/apiserver/internal/strategy"
 )
 
 // Reviews answers the kinds that are asked and never stored, and issues tokens.
@@ -26,15 +27,15 @@ type Reviews interface {
 
 // Config is what the front needs; all must be set.
 type Config struct {
-	Registry   *registry.Registry
-	Guard      *guard.Guard
-	Reviews    Reviews
+	Registry *registry.Registry
+	Guard    *guard.Guard
+	Reviews  Reviews
 }
 
 // Register adds every kind's service to a server.
 func Register(s grpc.ServiceRegistrar, cfg Config) {
 	for _, k := range kinds.All() {
-		f := &front{Config: cfg, kind: k}
+		f := &front{Config: cfg, kind: k, selectable: strategy.Selectable(k, cfg.Registry.Strategy(k))}
 		s.RegisterService(f.describe(), f)
 	}
 }
@@ -42,7 +43,8 @@ func Register(s grpc.ServiceRegistrar, cfg Config) {
 // front serves one kind.
 type front struct {
 	Config
-	kind *kinds.Kind
+	kind       *kinds.Kind
+	selectable []string // fields beyond name and namespace
 }
 
 type unary func(ctx context.Context, decode func(any) error) (any, error)
@@ -94,19 +96,24 @@ func (f *front) handler(name string, handle unary) grpc.MethodHandler {
 	}
 }
 
-func selectors(label, field string) (labels.Selector, fields.Selector, error) {
+// selectors reads the selectors of a request. A field selector may only name
+// fields that the kind has.
+func (f *front) selectors(label, field string) (labels.Selector, fields.Selector, error) {
 	l, err := labels.Parse(label)
 	if err != nil {
 		return nil, nil, apierrors.NewBadRequest(err.Error())
 	}
-	f, err := fields.ParseSelector(field)
+	fs, err := fields.ParseSelector(field)
+	if err == nil && !fs.Empty() {
+		fs, err = strategy.CheckFields(f.kind, f.selectable, fs)
+	}
 	if err != nil {
 		return nil, nil, apierrors.NewBadRequest(err.Error())
 	}
-	return l, f, nil
+	return l, fs, nil
 }
 
-// object decodes an object, or says what is wrong with the message.
+// malformed says what is wrong with a message.
 func malformed(err error) error {
 	return apierrors.NewBadRequest("the request does not decode: " + err.Error())
 }

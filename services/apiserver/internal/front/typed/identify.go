@@ -20,7 +20,21 @@ type action struct {
 	fields fields.Selector
 }
 
+// selecting is an action upon many objects. Who may act on one object may select
+// that one.
+func selecting(verb, namespace string, l labels.Selector, fs fields.Selector) action {
+	name, _ := fs.RequiresExactMatch("metadata.name")
+	return action{verb: verb, namespace: namespace, name: name, labels: l, fields: fs}
+}
+
 func (f *front) record(a action) authorizer.AttributesRecord {
+	switch {
+	case f.kind.Namespaced:
+	case f.kind.Kind == "Namespace":
+		a.namespace = a.name // rights in a namespace count for it, too
+	default:
+		a.namespace = "" // rights in a namespace never count
+	}
 	record := authorizer.AttributesRecord{
 		Verb: a.verb, Namespace: a.namespace, APIGroup: f.kind.Group, APIVersion: f.kind.Version,
 		Resource: f.kind.Plural, Subresource: a.subresource, Name: a.name, ResourceRequest: true,

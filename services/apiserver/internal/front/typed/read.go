@@ -31,8 +31,8 @@ func (f *front) get(ctx context.Context, decode func(any) error) (any, error) {
 	return mem.BufferSlice{mem.SliceBuffer(i.Frame())}, nil
 }
 
-func listOptions(q *apiv1.ListRequest) (registry.ListOptions, error) {
-	l, fs, err := selectors(q.GetLabelSelector(), q.GetFieldSelector())
+func (f *front) listOptions(q *apiv1.ListRequest) (registry.ListOptions, error) {
+	l, fs, err := f.selectors(q.GetLabelSelector(), q.GetFieldSelector())
 	return registry.ListOptions{
 		Namespace: q.GetNamespace(), Labels: l, Fields: fs,
 		ResourceVersion: q.GetResourceVersion(), ResourceVersionMatch: q.GetResourceVersionMatch(),
@@ -45,11 +45,11 @@ func (f *front) list(ctx context.Context, decode func(any) error) (any, error) {
 	if err := decode(q); err != nil {
 		return nil, malformed(err)
 	}
-	ctx, err := f.admit(ctx, action{verb: "list", namespace: q.Namespace})
+	o, err := f.listOptions(q)
 	if err != nil {
 		return nil, err
 	}
-	o, err := listOptions(q)
+	ctx, err = f.admit(ctx, selecting("list", o.Namespace, o.Labels, o.Fields))
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +79,11 @@ func (f *front) watch(_ any, s grpc.ServerStream) error {
 	if err := s.RecvMsg(q); err != nil {
 		return malformed(err)
 	}
-	l, fs, err := selectors(q.LabelSelector, q.FieldSelector)
+	l, fs, err := f.selectors(q.LabelSelector, q.FieldSelector)
 	if err != nil {
 		return err
 	}
-	name, _ := fs.RequiresExactMatch("metadata.name")
-	ctx, err = f.admit(ctx, action{verb: "watch", namespace: q.Namespace, name: name, labels: l, fields: fs})
+	ctx, err = f.admit(ctx, selecting("watch", q.Namespace, l, fs))
 	if err != nil {
 		return err
 	}

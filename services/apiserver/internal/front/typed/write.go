@@ -162,11 +162,11 @@ func (f *front) deleteCollection(ctx context.Context, decode func(any) error) (a
 	if err := decode(q); err != nil {
 		return nil, malformed(err)
 	}
-	ctx, err := f.admit(ctx, action{verb: "deletecollection", namespace: q.List.GetNamespace()})
+	o, err := f.listOptions(q.List)
 	if err != nil {
 		return nil, err
 	}
-	o, err := listOptions(q.List)
+	ctx, err = f.admit(ctx, selecting("deletecollection", o.Namespace, o.Labels, o.Fields))
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	"coracle.local/services/apiserver/internal/kinds/cells"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
@@ -46,8 +47,22 @@ func CustomResourceDefinition() strategy.Kind[definition] {
 			},
 		},
 		ResetFields: map[string][]string{"": {"status"}, "status": {"metadata", "spec"}},
-		Columns:     strategy.DefaultColumns(),
-		Cells:       func(d definition) []any { return strategy.DefaultCells(d) },
+		Columns: cells.Columns(
+			cells.Name(),
+			cells.Text("Scope", "Cluster/Namespaced"),
+			cells.Text("Versions", "Served versions"),
+			strategy.DefaultColumns()[1],
+			cells.Wide(cells.Text("Group", "API group")),
+			cells.Wide(cells.Text("Kind", "CustomResource kind")),
+			cells.Wide(cells.Text("ShortNames", "Short names")),
+			cells.Wide(cells.Bool("Established", "Established status")),
+		),
+		Cells: func(d definition) []any {
+			return []any{
+				d.Name, string(d.Spec.Scope), versionsCell(d.Spec.Versions), strategy.DefaultCells(d)[1],
+				d.Spec.Group, d.Spec.Names.Kind, strings.Join(d.Spec.Names.ShortNames, ","), established(d),
+			}
+		},
 	}
 }
 
@@ -68,6 +83,26 @@ func defaultDefinition(d definition) {
 	if len(d.Status.StoredVersions) == 0 {
 		addStoredVersion(d)
 	}
+}
+
+func versionsCell(versions []apiextensionsv1.CustomResourceDefinitionVersion) string {
+	var served []string
+	for i := range versions {
+		switch v := &versions[i]; {
+		case v.Served && v.Storage:
+			served = append(served, v.Name+"(storage)")
+		case v.Served:
+			served = append(served, v.Name)
+		}
+	}
+	slices.Sort(served)
+	return strings.Join(served, ",")
+}
+
+func established(d definition) bool {
+	return slices.ContainsFunc(d.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
+	})
 }
 
 // addStoredVersion remembers each version that objects were ever stored in:

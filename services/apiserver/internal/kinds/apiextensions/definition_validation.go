@@ -90,6 +90,12 @@ func validateVersions(p *field.Path, versions []apiextensionsv1.CustomResourceDe
 	if stored != 1 {
 		errs = append(errs, field.Invalid(p, field.OmitValueType{}, "must have exactly one version marked as storage version"))
 	}
+	// Upstream's internal type names the first version once more.
+	if len(versions) > 0 {
+		if wrong := validation.IsDNS1035Label(versions[0].Name); len(wrong) > 0 {
+			errs = append(errs, field.Invalid(specPath.Child("version"), versions[0].Name, strings.Join(wrong, ",")))
+		}
+	}
 	return errs
 }
 
@@ -151,11 +157,9 @@ func validateConversion(p *field.Path, conversion *apiextensionsv1.CustomResourc
 // resource is served also what they say of themselves.
 func validateKept(d, old definition) field.ErrorList {
 	var errs field.ErrorList
-	for _, c := range old.Status.Conditions {
-		if c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue {
-			errs = append(errs, check.Unchanged(specPath.Child("scope"), d.Spec.Scope, old.Spec.Scope)...)
-			errs = append(errs, check.Unchanged(specPath.Child("names", "kind"), d.Spec.Names.Kind, old.Spec.Names.Kind)...)
-		}
+	if established(old) {
+		errs = append(errs, check.Unchanged(specPath.Child("scope"), d.Spec.Scope, old.Spec.Scope)...)
+		errs = append(errs, check.Unchanged(specPath.Child("names", "kind"), d.Spec.Names.Kind, old.Spec.Names.Kind)...)
 	}
 	errs = append(errs, check.Unchanged(specPath.Child("group"), d.Spec.Group, old.Spec.Group)...)
 	return append(errs, check.Unchanged(specPath.Child("names", "plural"), d.Spec.Names.Plural, old.Spec.Names.Plural)...)

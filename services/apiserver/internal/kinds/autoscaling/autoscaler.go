@@ -146,5 +146,8 @@ func withoutRoundTrip(annotations map[string]string) map[string]string {
 			delete(annotations, key)
 		}
 	}
+	if len(annotations) == 0 {
+		return nil
+	}
 	return annotations
 }

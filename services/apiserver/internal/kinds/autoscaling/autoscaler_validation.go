@@ -90,7 +90,7 @@ func validateVersion(apiVersion string, rule referenceRule) error {
 	if err == nil && !rule.coreGroup && gv.Group == "" {
 		err = errors.New("apiVersion must specify API group")
 	}
-	return err //nolint:wrapcheck // the message is upstream's
+	return err
 }
 
 func validateRules(p *field.Path, rules *autoscalingv2.HPAScalingRules) field.ErrorList {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -20,7 +21,8 @@ type request = *certificatesv1.CertificateSigningRequest
 // CertificateSigningRequest. Who approves and who signs are different people,
 // so each has a subresource: one for the approval, one for the certificate.
 func CertificateSigningRequest() strategy.Kind[request] {
-	spec := certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()
+	// Upstream's descriptions are still those of the beta version.
+	spec := certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()
 	return strategy.Kind[request]{
 		PrepareCreate: func(r request) {
 			r.Status = certificatesv1.CertificateSigningRequestStatus{}
@@ -62,7 +64,7 @@ func CertificateSigningRequest() strategy.Kind[request] {
 			cells.Text("SignerName", spec["signerName"]),
 			cells.Text("Requestor", spec["request"]),
 			cells.Text("RequestedDuration", spec["expirationSeconds"]),
-			cells.Text("Condition", certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
+			cells.Text("Condition", certificatesv1beta1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
 		),
 		Cells: requestCells,
 	}

@@ -100,9 +100,9 @@ func parseRequest(data []byte) error {
 	}
 	parsed, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil {
-		return err //nolint:wrapcheck // the message is upstream's
+		return err
 	}
-	return parsed.CheckSignature() //nolint:wrapcheck // as above
+	return parsed.CheckSignature()
 }
 
 // validateConditions returns apart what upstream says after all the rest.
@@ -158,7 +158,7 @@ func validateCertificate(data []byte) error {
 		blocks++
 		certs, err := x509.ParseCertificates(block.Bytes)
 		if err != nil {
-			return err //nolint:wrapcheck // the message is upstream's
+			return err
 		}
 		if len(certs) == 0 {
 			return errors.New("found CERTIFICATE PEM block containing 0 certificates")

@@ -111,6 +111,15 @@ func Unchanged(path *field.Path, value, old any) field.ErrorList {
 	return field.ErrorList{field.Invalid(path, value, Immutable)}
 }
 
+// Fixed is Unchanged for fields whose rule upstream declares with the type
+// instead of writing it out: it does not show the value then.
+func Fixed(path *field.Path, value, old any) field.ErrorList {
+	if equality.Semantic.DeepEqual(old, value) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, nil, Immutable)}
+}
+
 // DNSLabel checks a DNS-1123 label.
 func DNSLabel(path *field.Path, value string) field.ErrorList {
 	return All(path, value, validation.IsDNS1123Label(value))

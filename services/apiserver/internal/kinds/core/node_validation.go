@@ -52,15 +52,41 @@ func validatePodCIDRs(p *field.Path, cidrs []string) field.ErrorList {
 }
 
 func validateNodeAnnotations(n *corev1.Node) field.ErrorList {
-	encoded, p := n.Annotations[taintsAnnotation], metadataPath.Child("annotations")
+	var errs field.ErrorList
+	p := metadataPath.Child("annotations")
+	if encoded := n.Annotations[taintsAnnotation]; encoded != "" {
+		var taints []corev1.Taint
+		if err := json.Unmarshal([]byte(encoded), &taints); err != nil {
+			errs = append(errs, field.Invalid(p, taintsAnnotation, err.Error()))
+		} else {
+			errs = append(errs, validateTaints(p.Child(taintsAnnotation), taints)...)
+		}
+	}
+	return append(errs, validateAvoidPods(p, n.Annotations[corev1.PreferAvoidPodsAnnotationKey])...)
+}
+
+// validateAvoidPods checks an annotation that names controllers whose pods had
+// better run elsewhere. Nothing reads it any more.
+func validateAvoidPods(p *field.Path, encoded string) field.ErrorList {
 	if encoded == "" {
 		return nil
 	}
-	var taints []corev1.Taint
-	if err := json.Unmarshal([]byte(encoded), &taints); err != nil {
-		return field.ErrorList{field.Invalid(p, taintsAnnotation, err.Error())}
+	const key = corev1.PreferAvoidPodsAnnotationKey
+	var avoid corev1.AvoidPods
+	if err := json.Unmarshal([]byte(encoded), &avoid); err != nil {
+		return field.ErrorList{field.Invalid(p.Child("AvoidPods"), key, err.Error())}
 	}
-	return validateTaints(p.Child(taintsAnnotation), taints)
+	var errs field.ErrorList
+	for i, entry := range avoid.PreferAvoidPods {
+		at, owner := p.Child(key).Index(i).Child("PodSignature"), entry.PodSignature.PodController
+		switch {
+		case owner == nil:
+			errs = append(errs, field.Required(at, ""))
+		case owner.Controller == nil || !*owner.Controller:
+			errs = append(errs, field.Invalid(at.Child("PodController", "Controller"), false, "must point to a controller"))
+		}
+	}
+	return errs
 }
 
 func validateTaints(p *field.Path, taints []corev1.Taint) field.ErrorList {

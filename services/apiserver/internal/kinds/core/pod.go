@@ -113,7 +113,7 @@ func gracefulPodDelete(pod *corev1.Pod, opts *metav1.DeleteOptions) (seconds int
 	case seconds < 0:
 		seconds = 1
 	}
-	return seconds, true
+	return seconds, seconds > 0
 }
 
 func podWarnings(pod, old *corev1.Pod) []string {

@@ -39,7 +39,7 @@ func validateSlice(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 	case s.AddressType == "":
 		errs = append(errs, field.Required(typePath, ""))
 	case old != nil:
-		errs = append(errs, field.Invalid(typePath, s.AddressType, check.Immutable))
+		errs = append(errs, field.Invalid(typePath, nil, check.Immutable))
 	default:
 		errs = append(errs, check.OneOf(typePath, s.AddressType, discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)...)
 	}

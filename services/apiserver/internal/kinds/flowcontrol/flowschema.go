@@ -3,6 +3,8 @@
 package flowcontrol
 
 import (
+	"slices"
+
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -57,8 +59,12 @@ func validateSchema(s *flowcontrolv1.FlowSchema) field.ErrorList {
 		errs = append(errs, field.Invalid(specPath.Child("matchingPrecedence"), s.Spec.MatchingPrecedence, "must be a positive value"))
 	}
 	if s.Spec.DistinguisherMethod != nil {
-		errs = append(errs, check.OneOf(specPath.Child("distinguisherMethod").Child("type"), s.Spec.DistinguisherMethod.Type,
-			flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType)...)
+		supported := []flowcontrolv1.FlowDistinguisherMethodType{
+			flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType,
+		}
+		if !slices.Contains(supported, s.Spec.DistinguisherMethod.Type) {
+			errs = append(errs, field.NotSupported(specPath.Child("distinguisherMethod", "type"), check.Internal(s.Spec.DistinguisherMethod), supported))
+		}
 	}
 	if s.Spec.PriorityLevelConfiguration.Name == "" {
 		errs = append(errs, field.Required(specPath.Child("priorityLevelConfiguration").Child("name"), "must reference a priority level"))

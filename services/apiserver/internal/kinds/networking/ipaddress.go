@@ -30,7 +30,7 @@ func IPAddress() strategy.Kind[*networkingv1.IPAddress] {
 			if a.Spec.ParentRef != nil {
 				errs = validateParent(parent, a.Spec.ParentRef)
 			}
-			return append(errs, check.Unchanged(parent, a.Spec.ParentRef, old.Spec.ParentRef)...)
+			return append(errs, check.Fixed(parent, a.Spec.ParentRef, old.Spec.ParentRef)...)
 		},
 		// The name is the address.
 		NameRule: func(name string, _ bool) []string {

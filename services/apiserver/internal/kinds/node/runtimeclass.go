@@ -29,7 +29,7 @@ func RuntimeClass() strategy.Kind[*nodev1.RuntimeClass] {
 			return append(errs, check.All(handler, c.Handler, validation.IsDNS1123Label(c.Handler))...)
 		},
 		ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
-			return append(validateRuntime(c), check.Unchanged(handler, c.Handler, old.Handler)...)
+			return append(validateRuntime(c), check.Fixed(handler, c.Handler, old.Handler)...)
 		},
 		Warnings:            runtimeWarnings,
 		AllowCreateOnUpdate: true,

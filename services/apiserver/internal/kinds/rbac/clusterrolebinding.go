@@ -2,6 +2,7 @@ package rbac
 
 import (
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/services/apiserver/internal/kinds/cells"
@@ -21,7 +22,8 @@ func ClusterRoleBinding() strategy.Kind[*rbacv1.ClusterRoleBinding] {
 		AllowUnconditionalUpdate: true,
 		Columns: cells.Columns(
 			cells.Name(),
-			cells.Text("Role", rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
+			// Upstream's description is still that of the beta version.
+			cells.Text("Role", rbacv1beta1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
 			cells.Age(),
 			cells.Wide(cells.Text("Users", "Users in the clusterRoleBinding")),
 			cells.Wide(cells.Text("Groups", "Groups in the clusterRoleBinding")),

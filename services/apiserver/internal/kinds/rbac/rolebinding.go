@@ -2,6 +2,7 @@ package rbac
 
 import (
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/services/apiserver/internal/kinds/cells"
@@ -22,7 +23,8 @@ func RoleBinding() strategy.Kind[*rbacv1.RoleBinding] {
 		AllowUnconditionalUpdate: true,
 		Columns: cells.Columns(
 			cells.Name(),
-			cells.Text("Role", rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"]),
+			// Upstream's description is still that of the beta version.
+			cells.Text("Role", rbacv1beta1.RoleBinding{}.SwaggerDoc()["roleRef"]),
 			cells.Age(),
 			cells.Wide(cells.Text("Users", "Users in the roleBinding")),
 			cells.Wide(cells.Text("Groups", "Groups in the roleBinding")),

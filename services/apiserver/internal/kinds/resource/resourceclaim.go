@@ -20,7 +20,7 @@ func ResourceClaim() strategy.Kind[*resourcev1.ResourceClaim] {
 	k.PrepareCreate = func(c *resourcev1.ResourceClaim) { c.Status = resourcev1.ResourceClaimStatus{} }
 	k.PrepareUpdate = func(c, old *resourcev1.ResourceClaim) { c.Status = old.Status }
 	k.ValidateUpdate = func(c, old *resourcev1.ResourceClaim) field.ErrorList {
-		return check.Unchanged(specPath, c.Spec, old.Spec)
+		return check.Fixed(specPath, c.Spec, old.Spec)
 	}
 	k.Columns = cells.Columns(
 		cells.Name(),

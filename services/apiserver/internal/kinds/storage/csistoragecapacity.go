@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"coracle.local/services/apiserver/internal/kinds/cells"
 	"coracle.local/services/apiserver/internal/kinds/check"
 	"coracle.local/services/apiserver/internal/kinds/core"
 	"coracle.local/services/apiserver/internal/strategy"
@@ -17,7 +16,6 @@ import (
 
 // CSIStorageCapacity is the behaviour of storage.k8s.io/v1 CSIStorageCapacity.
 func CSIStorageCapacity() strategy.Kind[*storagev1.CSIStorageCapacity] {
-	doc := storagev1.CSIStorageCapacity{}.SwaggerDoc()
 	return strategy.Kind[*storagev1.CSIStorageCapacity]{
 		ValidateCreate: func(c *storagev1.CSIStorageCapacity) field.ErrorList { return validateCapacity(c, false) },
 		ValidateUpdate: func(c, old *storagev1.CSIStorageCapacity) field.ErrorList {
@@ -28,18 +26,8 @@ func CSIStorageCapacity() strategy.Kind[*storagev1.CSIStorageCapacity] {
 		Warnings: func(c, _ *storagev1.CSIStorageCapacity) []string {
 			return selectorWarnings(field.NewPath("nodeTopology"), c.NodeTopology)
 		},
-		Columns: cells.Columns(
-			cells.Name(),
-			cells.Text("StorageClassName", doc["storageClassName"]),
-			cells.Text("Capacity", doc["capacity"]),
-		),
-		Cells: func(c *storagev1.CSIStorageCapacity) []any {
-			capacity := "<unset>"
-			if c.Capacity != nil {
-				capacity = c.Capacity.String()
-			}
-			return []any{c.Name, c.StorageClassName, capacity}
-		},
+		Columns: strategy.DefaultColumns(),
+		Cells:   func(c *storagev1.CSIStorageCapacity) []any { return strategy.DefaultCells(c) },
 	}
 }
 

@@ -46,11 +46,11 @@ func StorageClass() strategy.Kind[*storagev1.StorageClass] {
 			if c.Provisioner == "" && old.Provisioner != "" {
 				errs = append(errs, field.Required(field.NewPath("provisioner"), ""))
 			} else {
-				errs = append(errs, check.Unchanged(field.NewPath("provisioner"), c.Provisioner, old.Provisioner)...)
+				errs = append(errs, check.Fixed(field.NewPath("provisioner"), c.Provisioner, old.Provisioner)...)
 			}
-			errs = append(errs, check.Unchanged(field.NewPath("parameters"), c.Parameters, old.Parameters)...)
-			errs = append(errs, check.Unchanged(field.NewPath("reclaimPolicy"), c.ReclaimPolicy, old.ReclaimPolicy)...)
-			return append(errs, check.Unchanged(field.NewPath("volumeBindingMode"), c.VolumeBindingMode, old.VolumeBindingMode)...)
+			errs = append(errs, check.Fixed(field.NewPath("parameters"), c.Parameters, old.Parameters)...)
+			errs = append(errs, check.Fixed(field.NewPath("reclaimPolicy"), c.ReclaimPolicy, old.ReclaimPolicy)...)
+			return append(errs, check.Fixed(field.NewPath("volumeBindingMode"), c.VolumeBindingMode, old.VolumeBindingMode)...)
 		},
 		Warnings:                 classWarnings,
 		AllowUnconditionalUpdate: true,

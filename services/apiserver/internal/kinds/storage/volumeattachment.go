@@ -40,7 +40,7 @@ func VolumeAttachment() strategy.Kind[*storagev1.VolumeAttachment] {
 			return append(validateAttachment(a), validateAttacher(specPath.Child("attacher"), a.Spec.Attacher)...)
 		},
 		ValidateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
-			return append(validateAttachment(a), check.Unchanged(specPath, a.Spec, old.Spec)...)
+			return append(validateAttachment(a), check.Fixed(specPath, a.Spec, old.Spec)...)
 		},
 		Status: &strategy.Sub[*storagev1.VolumeAttachment]{
 			PrepareUpdate: func(a, old *storagev1.VolumeAttachment) {

@@ -128,7 +128,7 @@ func storageHash(k *kinds.Kind) string {
 	if k.StoredAs != nil {
 		k = k.StoredAs
 	}
-	sum := sha256.Sum256([]byte(k.Group + "/" + k.Version + "/" + k.Kind))
+	sum := sha256.Sum256([]byte(k.Group + "/" + k.StorageVersion + "/" + k.Kind))
 	return base64.StdEncoding.EncodeToString(sum[:8])
 }
 

@@ -3,9 +3,7 @@
 package query
 
 import (
-	"fmt"
 	"net/url"
-	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
@@ -17,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/strategy"
 )
 
 // List are the options of a list, a watch or the deletion of many.
@@ -78,22 +77,7 @@ func (l *List) fieldsOf(k *kinds.Kind, selectable Selectable) error {
 	if l.Fields == nil || l.Fields.Empty() {
 		return nil
 	}
-	known := selectable(k)
-	checked, err := l.Fields.Transform(func(label, value string) (string, string, error) {
-		switch {
-		case label == "metadata.name", label == "metadata.namespace" && (k.Namespaced || known == nil), slices.Contains(known, label):
-			return label, value, nil
-		case label == "spec.host" && k.Kind == "Pod":
-			return "spec.nodeName", value, nil // what it was called once
-		case known == nil:
-			return "", "", fmt.Errorf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", label)
-		case k.Kind == "Job":
-			return "", "", fmt.Errorf("field label %q not supported for Job", label)
-		case k.Kind == "ResourceSlice":
-			return "", "", fmt.Errorf("field label not supported for %s: %s", k.GroupVersionKind(), label)
-		}
-		return "", "", fmt.Errorf("field label not supported: %s", label)
-	})
+	checked, err := strategy.CheckFields(k, selectable(k), l.Fields)
 	if err != nil {
 		return apierrors.NewBadRequest(err.Error())
 	}
