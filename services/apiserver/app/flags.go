@@ -251,4 +251,3 @@ func (f *Flags) listen(cfg *Config) (err error) {
 	}
 	return nil
 }
-

@@ -10,7 +10,6 @@ import (
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"k8s.io/apimachinery/pkg/fields"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/libs/serve"
@@ -74,7 +73,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 func (s *server) assemble(tracer *trace.Tracer) error {
 	strategies := behaviour.Strategies()
-	s.cache = cache.New(etcd.New(s.cfg.Etcd), fieldsOf(strategies), s.cfg.Log.Named("cache"))
+	s.cache = cache.New(etcd.New(s.cfg.Etcd), behaviourOf(strategies), s.cfg.Log.Named("cache"))
 	s.kubelets = newKubelets(&s.cfg, reader{s.cache})
 	services := registry.NewServices(s.cfg.ServiceCIDR, s.cfg.NodePorts)
 	services.Observe(s.cache)
@@ -90,8 +89,10 @@ func (s *server) assemble(tracer *trace.Tracer) error {
 	return s.admit(chain)
 }
 
-func fieldsOf(strategies map[*kinds.Kind]*strategy.Erased) cache.FieldsOf {
-	return func(k *kinds.Kind) func(kinds.Object) fields.Set { return strategies[k].Fields }
+func behaviourOf(strategies map[*kinds.Kind]*strategy.Erased) func(*kinds.Kind) cache.Behaviour {
+	return func(k *kinds.Kind) cache.Behaviour {
+		return cache.Behaviour{Fields: strategies[k].Fields, Reread: strategies[k].Reread}
+	}
 }
 
 // follow keeps the cache; a broken stream is opened again.

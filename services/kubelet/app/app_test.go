@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -137,7 +138,7 @@ func look(t *testing.T, address string) {
 	if err == nil {
 		_, err = logs.Recv()
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		t.Errorf("logs: %v", err)
 	}
 	if m, err := s.Stats(t.Context(), &kubeletv1.StatsRequest{}); err != nil || m.GetNode().GetName() != "n1" || len(m.GetPods()) != 1 {

@@ -19,8 +19,14 @@ import (
 // bookmarkEvery is how often idle watchers hear how far they are.
 const bookmarkEvery = 30 * time.Second
 
-// FieldsOf gives a kind's selectable fields; nil for a kind without any.
-type FieldsOf func(*kinds.Kind) func(kinds.Object) fields.Set
+// Behaviour is what the cache has to know of a kind.
+type Behaviour struct {
+	// Fields are the selectable fields; nil for a kind without any.
+	Fields func(kinds.Object) fields.Set
+	// Reread completes an object that was read, and tells whether there was
+	// anything to complete; nil for most kinds.
+	Reread func(kinds.Object) bool
+}
 
 // Cache is all collections. Make it with New, fill and follow with Run.
 type Cache struct {
@@ -45,14 +51,14 @@ type waiter struct {
 }
 
 // New returns an empty cache of every stored kind.
-func New(store *etcd.Store, fieldsOf FieldsOf, log *zap.Logger) *Cache {
+func New(store *etcd.Store, behaviour func(*kinds.Kind) Behaviour, log *zap.Logger) *Cache {
 	c := &Cache{
 		store: store, log: log,
 		byKind: map[*kinds.Kind]*collection{}, byFolder: map[string]*collection{},
 		ready: make(chan struct{}), waiters: map[*waiter]struct{}{},
 	}
 	for _, k := range kinds.Stored() {
-		col := newCollection(k, fieldsOf(k))
+		col := newCollection(k, behaviour(k))
 		c.byKind[k] = col
 		c.byFolder[k.Prefix] = col
 	}
@@ -168,6 +174,9 @@ func (c *Cache) take(changes []etcd.Change, through int64) {
 // reported and left out.
 func (c *Cache) item(col *collection, key string, kv etcd.KV) *Item {
 	message, err := Message(col.kind, kv.Value)
+	if err == nil && col.reread != nil {
+		message, err = completed(col, message)
+	}
 	if err != nil {
 		c.log.Error("stored object does not decode and is not served",
 			zap.String("key", kv.Key), zap.Int64("revision", kv.Revision), zap.Error(err))
@@ -175,6 +184,18 @@ func (c *Cache) item(col *collection, key string, kv etcd.KV) *Item {
 	}
 	namespace, name := split(col.kind, key)
 	return NewItem(col.kind, namespace, name, message, kv.Revision, col.fields)
+}
+
+// completed adds to a message what whoever stored it left to readers.
+func completed(col *collection, message []byte) ([]byte, error) {
+	o := col.kind.New()
+	if err := o.Unmarshal(message); err != nil {
+		return nil, err
+	}
+	if !col.reread(o) {
+		return message, nil
+	}
+	return o.Marshal()
 }
 
 func (c *Cache) bookmark(ctx context.Context) {

@@ -40,6 +40,7 @@ type collection struct {
 	kind   *kinds.Kind
 	prefix string // of etcd's keys
 	fields func(kinds.Object) fields.Set
+	reread func(kinds.Object) bool
 
 	mu       sync.RWMutex
 	items    *btree.BTreeG[*Item]
@@ -50,9 +51,9 @@ type collection struct {
 	observe  []func(*Item, bool)
 }
 
-func newCollection(k *kinds.Kind, fieldsOf func(kinds.Object) fields.Set) *collection {
+func newCollection(k *kinds.Kind, b Behaviour) *collection {
 	return &collection{
-		kind: k, prefix: prefixOf(k), fields: fieldsOf,
+		kind: k, prefix: prefixOf(k), fields: b.Fields, reread: b.Reread,
 		items:    btree.NewG(32, func(a, b *Item) bool { return a.key < b.key }),
 		watchers: newWatchers(),
 	}

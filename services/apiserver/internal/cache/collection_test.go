@@ -29,7 +29,7 @@ type pods struct {
 }
 
 func newPods(t *testing.T) *pods {
-	return &pods{t: t, collection: newCollection(kinds.For[*corev1.Pod](), nodeOf), now: time.Unix(1e9, 0)}
+	return &pods{t: t, collection: newCollection(kinds.For[*corev1.Pod](), Behaviour{Fields: nodeOf}), now: time.Unix(1e9, 0)}
 }
 
 func (p *pods) at() int64 { return p.revision }

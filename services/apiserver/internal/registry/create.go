@@ -15,6 +15,7 @@ import (
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/auth"
 	"coracle.local/services/apiserver/internal/etcd"
 	"coracle.local/services/apiserver/internal/strategy"
 )
@@ -88,6 +89,9 @@ func (r *Registry) create(ctx context.Context, w *write, obj kinds.Object) (kind
 	if s.PrepareCreate != nil {
 		s.PrepareCreate(obj)
 	}
+	if s.Author != nil {
+		s.Author(obj, auth.User(ctx))
+	}
 	release, err := r.Services.allocate(ctx, w, obj, nil)
 	if err != nil {
 		return nil, err
@@ -101,7 +105,7 @@ func (r *Registry) create(ctx context.Context, w *write, obj kinds.Object) (kind
 
 func (r *Registry) commitCreate(ctx context.Context, w *write, s *strategy.Erased, a *admission.Attributes, obj kinds.Object) (kinds.Object, error) {
 	if errs := validateCreate(w.kind, s, obj); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(w.kind.GroupVersionKind().GroupKind(), obj.GetName(), errs)
+		return nil, apierrors.NewInvalid(w.groupKind(), obj.GetName(), errs)
 	}
 	if s.Warnings != nil {
 		r.warn(ctx, s.Warnings(obj, nil))

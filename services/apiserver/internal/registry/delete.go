@@ -98,7 +98,7 @@ func checkPreconditions(w *write, obj kinds.Object, p *metav1.Preconditions) err
 // mark sets the deletion's time, grace and finalizers on an object that does
 // not go at once, and tells whether grace keeps it.
 func (r *Registry) mark(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOptions) (graceful bool) {
-	setFinalizers(obj, o)
+	setFinalizers(s, obj, o)
 	if obj.GetDeletionTimestamp() != nil {
 		return r.shorten(obj, o)
 	}
@@ -148,8 +148,8 @@ func (r *Registry) shorten(obj kinds.Object, o *metav1.DeleteOptions) (graceful 
 
 // setFinalizers turns the propagation policy into the finalizers that the
 // garbage collector acts on.
-func setFinalizers(obj kinds.Object, o *metav1.DeleteOptions) {
-	orphan, foreground := propagation(obj, o)
+func setFinalizers(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOptions) {
+	orphan, foreground := propagation(s, obj, o)
 	finalizers := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), func(f string) bool {
 		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents
 	})
@@ -165,7 +165,7 @@ func setFinalizers(obj kinds.Object, o *metav1.DeleteOptions) {
 	obj.SetFinalizers(finalizers)
 }
 
-func propagation(obj kinds.Object, o *metav1.DeleteOptions) (orphan, foreground bool) {
+func propagation(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOptions) (orphan, foreground bool) {
 	switch {
 	case o.PropagationPolicy != nil:
 		return *o.PropagationPolicy == metav1.DeletePropagationOrphan, *o.PropagationPolicy == metav1.DeletePropagationForeground
@@ -175,19 +175,9 @@ func propagation(obj kinds.Object, o *metav1.DeleteOptions) (orphan, foreground 
 	orphan = slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents)
 	foreground = slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents)
 	if !orphan && !foreground {
-		orphan = orphansByDefault(obj)
+		orphan = s.OrphansByDefault
 	}
 	return orphan, foreground
-}
-
-// orphansByDefault names the kinds whose dependents stay unless the client says
-// otherwise, for clients older than garbage collection.
-func orphansByDefault(obj kinds.Object) bool {
-	switch kinds.ForObject(obj).Kind {
-	case "Job", "ReplicationController":
-		return true
-	}
-	return false
 }
 
 // held tells whether a namespace's own finalizers keep it.

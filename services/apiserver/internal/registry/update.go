@@ -123,7 +123,7 @@ func (r *Registry) checkVersion(w *write, s *strategy.Erased, obj, old kinds.Obj
 			obj.SetResourceVersion("")
 			return nil
 		}
-		return apierrors.NewInvalid(w.kind.GroupVersionKind().GroupKind(), w.name, field.ErrorList{
+		return apierrors.NewInvalid(w.groupKind(), w.name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata").Child("resourceVersion"), 0, "must be specified for an update"),
 		})
 	}
@@ -163,6 +163,7 @@ func (r *Registry) prepareUpdate(ctx context.Context, w *write, s *strategy.Eras
 	if s.Default != nil {
 		s.Default(obj)
 	}
+	obj.SetGeneration(old.GetGeneration()) // it is the server's to count
 	if sub := subresource(s, w.subresource); sub != nil {
 		if sub.PrepareUpdate != nil {
 			sub.PrepareUpdate(obj, old)
@@ -202,7 +203,7 @@ func subresource(s *strategy.Erased, name string) *strategy.Sub[kinds.Object] {
 
 func (r *Registry) checkAndPut(ctx context.Context, w *write, s *strategy.Erased, obj, old kinds.Object, revision int64) (kinds.Object, error) {
 	if errs := validateUpdate(w, s, obj, old); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(w.kind.GroupVersionKind().GroupKind(), obj.GetName(), errs)
+		return nil, apierrors.NewInvalid(w.groupKind(), obj.GetName(), errs)
 	}
 	if sub := subresource(s, w.subresource); sub != nil {
 		if sub.Warnings != nil {

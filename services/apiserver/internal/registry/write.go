@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/warning"
 
 	"coracle.local/libs/kinds"
@@ -45,6 +46,9 @@ type write struct {
 	// part of.
 	judged bool
 }
+
+// groupKind is how errors name the object: as the kind that is stored.
+func (w *write) groupKind() schema.GroupKind { return stored(w.kind).GroupVersionKind().GroupKind() }
 
 func (w *write) key() string { return cache.StoreKey(stored(w.kind), w.namespace, w.name) }
 

@@ -37,6 +37,7 @@ func (k Kind[T]) Erase() *Erased {
 		Columns:                  k.Columns,
 		Cells:                    oneTo[T, []any](k.Cells),
 		RowConditions:            oneTo[T, []metav1.TableRowCondition](k.RowConditions),
+		Reread:                   oneTo[T, bool](k.Reread),
 		AllowCreateOnUpdate:      k.AllowCreateOnUpdate,
 		AllowUnconditionalUpdate: k.AllowUnconditionalUpdate,
 		ResetFields:              k.ResetFields,

@@ -78,6 +78,10 @@ type Kind[T kinds.Object] struct {
 	Cells         func(obj T) []any
 	RowConditions func(obj T) []metav1.TableRowCondition
 
+	// Reread sets what upstream sets when it reads back what it has stored,
+	// and tells whether it was missing. What we store has it.
+	Reread func(obj T) bool
+
 	// AllowCreateOnUpdate lets a PUT of an absent object create it.
 	AllowCreateOnUpdate bool
 	// AllowUnconditionalUpdate lets a PUT come without a resourceVersion.

@@ -31,7 +31,7 @@ type Engine interface {
 	Exec(ctx context.Context, id string, spec engine.ExecSpec, streams engine.Streams) (exitCode int, err error)
 }
 
-// ErrTimedOut: a command did not end in time and was killed.
+// ErrTimedOut says that a command did not end in time and was killed.
 var ErrTimedOut = errors.New("timed out")
 
 // Exec runs a command and returns its exit code and the beginning of its
@@ -138,7 +138,7 @@ const maxRedirects = 10
 func Client() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // containers have no names to verify
+			TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, // containers have no names to verify
 			DisableKeepAlives:  true,
 			DisableCompression: true,
 			ForceAttemptHTTP2:  true,

@@ -38,7 +38,7 @@ func (r *Runner) Run(ctx context.Context, pod *corev1.Pod, c *corev1.Container, 
 			err = fmt.Errorf("command '%s' exited with %d", strings.Join(h.Exec.Command, " "), code)
 		}
 		if err != nil {
-			return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %w, message: %q", //nolint:staticcheck // upstream's sentence, shown to users
+			return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %w, message: %q",
 				h.Exec.Command, c.Name, lifecycle.Format(pod), err, output)
 		}
 	case h.HTTPGet != nil:
@@ -49,11 +49,11 @@ func (r *Runner) Run(ctx context.Context, pod *corev1.Pod, c *corev1.Container, 
 		select {
 		case <-r.Clock.After(time.Duration(h.Sleep.Seconds) * time.Second):
 		case <-ctx.Done():
-			return fmt.Errorf("Sleep lifecycle hook (%d) for Container %q in Pod %q failed - error: %w", //nolint:staticcheck // upstream's sentence, shown to users
+			return fmt.Errorf("Sleep lifecycle hook (%d) for Container %q in Pod %q failed - error: %w",
 				h.Sleep.Seconds, c.Name, lifecycle.Format(pod), errors.New("container terminated before sleep hook finished"))
 		}
 	default:
-		return fmt.Errorf("Cannot run handler: invalid handler: %v", h) //nolint:staticcheck // upstream's sentence, shown to users
+		return fmt.Errorf("Cannot run handler: invalid handler: %v", h)
 	}
 	return nil
 }

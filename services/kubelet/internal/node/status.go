@@ -54,7 +54,7 @@ func Status(f Facts, old corev1.NodeStatus) corev1.NodeStatus {
 	s.DaemonEndpoints.KubeletEndpoint.Port = f.Port
 	capacity(f, &s)
 	s.NodeInfo.MachineID, s.NodeInfo.SystemUUID, s.NodeInfo.BootID = f.Machine.MachineID, f.Machine.SystemUUID, f.Machine.BootID
-	s.NodeInfo.KubeletVersion, s.NodeInfo.KubeProxyVersion = KubeletVersion, ""
+	s.NodeInfo.KubeletVersion = KubeletVersion
 	s.NodeInfo.OperatingSystem, s.NodeInfo.Architecture = runtime.GOOS, runtime.GOARCH
 	if f.EngineError == nil {
 		s.NodeInfo.KernelVersion, s.NodeInfo.OSImage = f.Engine.KernelVersion, f.Engine.OSImage

@@ -62,8 +62,10 @@ func fit(c *engine.DNSConfig) []Warning {
 	var warnings []Warning
 	if len(c.Servers) > maxNameservers {
 		c.Servers = c.Servers[:maxNameservers]
-		warnings = append(warnings, Warning{"DNSConfigForming",
-			"Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: " + strings.Join(c.Servers, " ")})
+		warnings = append(warnings, Warning{
+			"DNSConfigForming",
+			"Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: " + strings.Join(c.Servers, " "),
+		})
 	}
 	before := len(c.Searches)
 	searches := slices.DeleteFunc(slices.Clone(c.Searches), func(s string) bool { return len(s) > validation.DNS1123SubdomainMaxLength })
@@ -73,8 +75,10 @@ func fit(c *engine.DNSConfig) []Warning {
 	}
 	c.Searches = searches
 	if len(searches) < before {
-		warnings = append(warnings, Warning{"DNSConfigForming",
-			"Search Line limits were exceeded, some search paths have been omitted, the applied search line is: " + strings.Join(searches, " ")})
+		warnings = append(warnings, Warning{
+			"DNSConfigForming",
+			"Search Line limits were exceeded, some search paths have been omitted, the applied search line is: " + strings.Join(searches, " "),
+		})
 	}
 	return warnings
 }

@@ -182,12 +182,24 @@ func TestResources(t *testing.T) {
 		parent string
 	}{
 		{"none", corev1.ResourceRequirements{}, engine.Resources{CPUShares: 2, OOMScoreAdj: 1000}, "/kubepods/besteffort/podu"},
-		{"burstable", corev1.ResourceRequirements{Requests: list("500m", "1Gi"), Limits: list("1500m", "2Gi")},
-			engine.Resources{CPUShares: 512, CPUQuota: 150000, CPUPeriod: 100000, MemoryBytes: 2 << 30, OOMScoreAdj: 900}, "/kubepods/burstable/podu"},
-		{"guaranteed", corev1.ResourceRequirements{Requests: list("2", "1Gi"), Limits: list("2", "1Gi")},
-			engine.Resources{CPUShares: 2048, CPUQuota: 200000, CPUPeriod: 100000, MemoryBytes: 1 << 30, OOMScoreAdj: -997}, "/kubepods/podu"},
-		{"limits only", corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m")}},
-			engine.Resources{CPUShares: 2, CPUQuota: 1000, CPUPeriod: 100000, OOMScoreAdj: 999}, "/kubepods/burstable/podu"},
+		{
+			"burstable",
+			corev1.ResourceRequirements{Requests: list("500m", "1Gi"), Limits: list("1500m", "2Gi")},
+			engine.Resources{CPUShares: 512, CPUQuota: 150000, CPUPeriod: 100000, MemoryBytes: 2 << 30, OOMScoreAdj: 900},
+			"/kubepods/burstable/podu",
+		},
+		{
+			"guaranteed",
+			corev1.ResourceRequirements{Requests: list("2", "1Gi"), Limits: list("2", "1Gi")},
+			engine.Resources{CPUShares: 2048, CPUQuota: 200000, CPUPeriod: 100000, MemoryBytes: 1 << 30, OOMScoreAdj: -997},
+			"/kubepods/podu",
+		},
+		{
+			"limits only",
+			corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m")}},
+			engine.Resources{CPUShares: 2, CPUQuota: 1000, CPUPeriod: 100000, OOMScoreAdj: 999},
+			"/kubepods/burstable/podu",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := pod(func(p *corev1.Pod) { p.Spec.Containers[0].Resources = test.r })

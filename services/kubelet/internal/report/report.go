@@ -78,7 +78,8 @@ func (w *Writer) Run(ctx context.Context) error {
 	}
 	w.mu.Unlock()
 	<-ctx.Done()
-	w.mu.Lock() // whoever starts a writer from here on sees that ctx is done
+	w.mu.Lock()
+	w.ctx = nil // nobody starts a writer from here on
 	w.mu.Unlock()
 	w.group.Wait()
 	return nil

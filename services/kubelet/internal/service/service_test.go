@@ -331,7 +331,8 @@ func TestPortForward(t *testing.T) {
 	}
 	first := &kubeletv1.PortForwardRequest_Start{Pod: ref(), Port: 80}
 	for _, m := range []*kubeletv1.PortForwardRequest{
-		{Message: &kubeletv1.PortForwardRequest_Start_{Start: first}}, {Message: &kubeletv1.PortForwardRequest_Data{Data: []byte("a")}},
+		{Message: &kubeletv1.PortForwardRequest_Start_{Start: first}},
+		{Message: &kubeletv1.PortForwardRequest_Data{Data: []byte("a")}},
 		{Message: &kubeletv1.PortForwardRequest_Data{Data: []byte("b")}},
 	} {
 		if err := stream.Send(m); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -43,7 +42,7 @@ func APIService() strategy.Kind[*apiregistrationv1.APIService] {
 		PrepareUpdate:  func(s, old *apiregistrationv1.APIService) { s.Status = old.Status },
 		ValidateCreate: validateService,
 		ValidateUpdate: func(s, _ *apiregistrationv1.APIService) field.ErrorList { return validateService(s) },
-		NameRule:       path.ValidatePathSegmentName,
+		NameRule:       check.PathSegment,
 		Status: &strategy.Sub[*apiregistrationv1.APIService]{
 			PrepareUpdate: func(s, old *apiregistrationv1.APIService) {
 				s.Spec = old.Spec

@@ -50,6 +50,13 @@ func Job() strategy.Kind[*batchv1.Job] {
 			dropDisabledFields(&j.Spec)
 			strategy.Generation(j, old, !equality.Semantic.DeepEqual(j.Spec, old.Spec))
 		},
+		Reread: func(j *batchv1.Job) bool {
+			if len(j.Labels) > 0 || len(j.Spec.Template.Labels) == 0 {
+				return false
+			}
+			j.Labels = maps.Clone(j.Spec.Template.Labels)
+			return true
+		},
 		ValidateCreate: validateJobCreate,
 		ValidateUpdate: validateJobUpdate,
 		Status: &strategy.Sub[*batchv1.Job]{

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -27,6 +28,14 @@ const (
 // NameRule is a rule for names as apimachinery writes them: it returns what
 // is wrong with a name, or with the beginning of one.
 type NameRule = func(name string, prefix bool) []string
+
+// PathSegment is the rule for names that need only fit into a URL.
+func PathSegment(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
+}
 
 // All turns each message into an Invalid error about the same value.
 func All(path *field.Path, value any, messages []string) field.ErrorList {

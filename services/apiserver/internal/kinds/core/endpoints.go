@@ -18,20 +18,26 @@ import (
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
+// The kind is deprecated and served all the same.
+type (
+	endpointsKind  = corev1.Endpoints      //nolint:staticcheck // as said
+	endpointSubset = corev1.EndpointSubset //nolint:staticcheck // as said
+)
+
 // Endpoints is the behaviour of core/v1 Endpoints.
-func Endpoints() strategy.Kind[*corev1.Endpoints] {
+func Endpoints() strategy.Kind[*endpointsKind] {
 	at := field.NewPath("subsets")
-	return strategy.Kind[*corev1.Endpoints]{
+	return strategy.Kind[*endpointsKind]{
 		Deprecation: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
-		Default: func(e *corev1.Endpoints) {
+		Default: func(e *endpointsKind) {
 			for i := range e.Subsets {
 				for j := range e.Subsets[i].Ports {
 					setIfEmpty(&e.Subsets[i].Ports[j].Protocol, corev1.ProtocolTCP)
 				}
 			}
 		},
-		ValidateCreate: func(e *corev1.Endpoints) field.ErrorList { return validateSubsets(at, e.Subsets) },
-		ValidateUpdate: func(e, old *corev1.Endpoints) field.ErrorList {
+		ValidateCreate: func(e *endpointsKind) field.ErrorList { return validateSubsets(at, e.Subsets) },
+		ValidateUpdate: func(e, old *endpointsKind) field.ErrorList {
 			errs := validateSubsets(at, e.Subsets)
 			if len(errs) > 0 && equality.Semantic.DeepEqual(e.Subsets, old.Subsets) {
 				return nil
@@ -41,14 +47,14 @@ func Endpoints() strategy.Kind[*corev1.Endpoints] {
 		Warnings:                 endpointsWarnings,
 		AllowCreateOnUpdate:      true,
 		AllowUnconditionalUpdate: true,
-		Columns:                  cells.Columns(cells.Name(), cells.Text("Endpoints", corev1.Endpoints{}.SwaggerDoc()["subsets"]), cells.Age()),
-		Cells: func(e *corev1.Endpoints) []any {
+		Columns:                  cells.Columns(cells.Name(), cells.Text("Endpoints", endpointsKind{}.SwaggerDoc()["subsets"]), cells.Age()),
+		Cells: func(e *endpointsKind) []any {
 			return []any{e.Name, endpointsCell(e), cells.AgeOf(e)}
 		},
 	}
 }
 
-func validateSubsets(p *field.Path, subsets []corev1.EndpointSubset) field.ErrorList {
+func validateSubsets(p *field.Path, subsets []endpointSubset) field.ErrorList {
 	var errs field.ErrorList
 	for i := range subsets {
 		s, at := &subsets[i], p.Index(i)
@@ -121,7 +127,7 @@ func validateEndpointPort(p *field.Path, port *corev1.EndpointPort, named bool) 
 
 // endpointsWarnings spares what the endpoints controller wrote: it writes
 // canonical addresses, and many of them.
-func endpointsWarnings(e, _ *corev1.Endpoints) []string {
+func endpointsWarnings(e, _ *endpointsKind) []string {
 	if e.Labels["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" {
 		return nil
 	}
@@ -138,7 +144,7 @@ func endpointsWarnings(e, _ *corev1.Endpoints) []string {
 	return warnings
 }
 
-func endpointsCell(e *corev1.Endpoints) string {
+func endpointsCell(e *endpointsKind) string {
 	if len(e.Subsets) == 0 {
 		return "<none>"
 	}

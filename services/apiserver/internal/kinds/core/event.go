@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -28,7 +27,7 @@ func Event() strategy.Kind[*corev1.Event] {
 		ValidateCreate: func(e *corev1.Event) field.ErrorList { return ValidateEvent(e, "reportingComponent") },
 		ValidateUpdate: func(e, _ *corev1.Event) field.ErrorList { return ValidateEvent(e, "reportingComponent") },
 		// Old clients name events after objects whose names are no subdomains.
-		NameRule:                 path.ValidatePathSegmentName,
+		NameRule:                 check.PathSegment,
 		Fields:                   eventFields,
 		AllowCreateOnUpdate:      true,
 		AllowUnconditionalUpdate: true,

@@ -38,6 +38,11 @@ func PersistentVolumeClaim() strategy.Kind[*corev1.PersistentVolumeClaim] {
 			},
 			ValidateUpdate: func(c, _ *corev1.PersistentVolumeClaim) field.ErrorList { return validateClaimStatus(c) },
 		},
+		Reread: func(c *corev1.PersistentVolumeClaim) bool {
+			missing := c.Status.Phase == ""
+			setIfEmpty(&c.Status.Phase, corev1.ClaimPending)
+			return missing
+		},
 		Warnings:                 claimWarnings,
 		AllowUnconditionalUpdate: true,
 		ResetFields:              map[string][]string{"": {"status"}, "status": {"spec"}},

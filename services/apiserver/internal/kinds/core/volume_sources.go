@@ -95,8 +95,7 @@ func validateMonitors(monitors []string, childAndValue ...string) func(*field.Pa
 	}
 }
 
-// validateCSIDriverName checks the name by which a driver registers.
-// ValidateCSIDriverName checks a reference to a CSI driver.
+// ValidateCSIDriverName checks the name by which a driver registers.
 func ValidateCSIDriverName(p *field.Path, name string) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(p, "")}

@@ -4,7 +4,6 @@ package policy
 import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -34,7 +33,7 @@ func PodDisruptionBudget() strategy.Kind[*policyv1.PodDisruptionBudget] {
 		ValidateUpdate: func(b, old *policyv1.PodDisruptionBudget) field.ErrorList {
 			return validateBudget(&b.Spec, len(check.Selector(nil, old.Spec.Selector, false)) > 0)
 		},
-		NameRule: path.ValidatePathSegmentName,
+		NameRule: check.PathSegment,
 		Status: &strategy.Sub[*policyv1.PodDisruptionBudget]{
 			PrepareUpdate:  func(b, old *policyv1.PodDisruptionBudget) { b.Spec = old.Spec },
 			ValidateUpdate: validateBudgetStatus,

@@ -13,8 +13,8 @@ import (
 
 var specPath = field.NewPath("spec")
 
-// ResourceClaim is the behaviour of resource.k8s.io/v1 ResourceClaim.
-func ResourceClaim() strategy.Kind[*resourcev1.ResourceClaim] {
+// Claim is the behaviour of resource.k8s.io/v1 ResourceClaim.
+func Claim() strategy.Kind[*resourcev1.ResourceClaim] {
 	k := strategy.Outline[*resourcev1.ResourceClaim]()
 	k.Default = func(c *resourcev1.ResourceClaim) { defaultClaim(&c.Spec) }
 	k.PrepareCreate = func(c *resourcev1.ResourceClaim) { c.Status = resourcev1.ResourceClaimStatus{} }

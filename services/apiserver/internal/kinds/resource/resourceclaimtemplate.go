@@ -9,9 +9,9 @@ import (
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
-// ResourceClaimTemplate is the behaviour of resource.k8s.io/v1
+// ClaimTemplate is the behaviour of resource.k8s.io/v1
 // ResourceClaimTemplate.
-func ResourceClaimTemplate() strategy.Kind[*resourcev1.ResourceClaimTemplate] {
+func ClaimTemplate() strategy.Kind[*resourcev1.ResourceClaimTemplate] {
 	return strategy.Kind[*resourcev1.ResourceClaimTemplate]{
 		Default: func(t *resourcev1.ResourceClaimTemplate) { defaultClaim(&t.Spec.Spec) },
 		ValidateUpdate: func(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {

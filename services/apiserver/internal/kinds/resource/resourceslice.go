@@ -9,8 +9,8 @@ import (
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
-// ResourceSlice is the behaviour of resource.k8s.io/v1 ResourceSlice.
-func ResourceSlice() strategy.Kind[*resourcev1.ResourceSlice] {
+// Slice is the behaviour of resource.k8s.io/v1 ResourceSlice.
+func Slice() strategy.Kind[*resourcev1.ResourceSlice] {
 	doc := resourcev1.ResourceSliceSpec{}.SwaggerDoc()
 	k := strategy.Outline[*resourcev1.ResourceSlice]()
 	k.Default = func(s *resourcev1.ResourceSlice) {

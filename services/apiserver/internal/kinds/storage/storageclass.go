@@ -26,8 +26,8 @@ const (
 	betaDefaultClass = "storageclass.beta.kubernetes.io/is-default-class"
 )
 
-// StorageClass is the behaviour of storage.k8s.io/v1 StorageClass.
-func StorageClass() strategy.Kind[*storagev1.StorageClass] {
+// Class is the behaviour of storage.k8s.io/v1 StorageClass.
+func Class() strategy.Kind[*storagev1.StorageClass] {
 	doc := storagev1.StorageClass{}.SwaggerDoc()
 	return strategy.Kind[*storagev1.StorageClass]{
 		Default: func(c *storagev1.StorageClass) {

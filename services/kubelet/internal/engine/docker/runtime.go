@@ -14,6 +14,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
+	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -98,7 +99,8 @@ func New(cfg Config) (*Runtime, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	// A pod's trace tells steps, not the engine's requests that a step is made of.
+	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation(), client.WithTraceProvider(noop.NewTracerProvider())}
 	if cfg.Endpoint != "" {
 		options = append(options, client.WithHost(cfg.Endpoint))
 	}
