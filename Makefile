@@ -16,8 +16,9 @@ generate: ## code from the table of kinds and the .proto files
 	cd libs && go run ./kinds/protogen ../proto/coracle/api/v1
 	cd proto && go run ./gen
 
-fmt: ## format all Go code
-	@git ls-files -co --exclude-standard '*.go' | grep -v '\.pb\.go$$' | xargs $$(tools/tool.sh gofumpt) -w
+fmt: ## format all Go code, and tidy each module by itself
+	@$$(tools/tool.sh gofumpt) -w $(MODULES) images tools
+	@for module in $(MODULES); do (cd $$module && GOWORK=off go mod tidy) || exit; done
 
 lint: ## the linters of .golangci.yml and buf
 	@tests/lint.sh $(MODULES)

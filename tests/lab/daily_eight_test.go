@@ -23,7 +23,7 @@ func TestEightSteps(t *testing.T) {
 
 	// 1 and 2: build and push. The tag is new, so that the node has to pull.
 	t.Cleanup(func() { l.forget(image) })
-	l.push(image, l.context(), "1")
+	l.push(image, l.buildFolder(), "1")
 
 	// 3 and 4: run, and see where.
 	l.kubectl("run", "web", "-n", ns, "--image", image, "--port", "8080")

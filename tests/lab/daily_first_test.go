@@ -89,7 +89,7 @@ func (l *lab) provideNginx() {
 		_, _ = l.try("docker", "rmi", l.registry()+"/"+image)
 		l.forget("nginx")
 	})
-	l.push(l.registry()+"/"+image, l.context(), "1")
+	l.push(l.registry()+"/"+image, l.buildFolder(), "1")
 }
 
 // hasRow finds a row by its first column and compares what follows it.

@@ -30,9 +30,9 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// context is a folder from which docker build makes the image of server/. The
+// buildFolder is a folder from which docker build makes the image of server/. The
 // executable is static and compiled once a run.
-func (l *lab) context() string {
+func (l *lab) buildFolder() string {
 	l.t.Helper()
 	images.Lock()
 	defer images.Unlock()
@@ -65,7 +65,7 @@ func (l *lab) context() string {
 // version in the answers differs.
 func (l *lab) image(version string) string {
 	l.t.Helper()
-	folder := l.context()
+	folder := l.buildFolder()
 	name := fmt.Sprintf("%s/lab/server:%s-%s", l.registry(), version, images.hash)
 	images.Lock()
 	defer images.Unlock()

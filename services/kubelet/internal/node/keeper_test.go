@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -100,6 +101,21 @@ func (s *server) Patch(_ context.Context, _, name string, pt types.PatchType, da
 	return s.node.DeepCopy(), nil
 }
 
+// view is a copy of what a test may look at.
+type view struct {
+	node    *corev1.Node
+	lease   *coordinationv1.Lease
+	renewed int
+	patches int
+	events  []string
+}
+
+func (s *server) view() view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return view{s.node, s.lease, s.renewed, len(s.patches), slices.Clone(s.events)}
+}
+
 type leases struct{ *server }
 
 func (l leases) Get(context.Context, string, string) (*coordinationv1.Lease, error) {
@@ -180,32 +196,32 @@ func after(d time.Duration) {
 func TestRegistrationAndHeartbeats(t *testing.T) {
 	s := &server{down: true}
 	run(t, s, facts, func(*node.Keeper) {
-		if s.node != nil {
+		if s.view().node != nil {
 			t.Fatal("registered with a server that is down")
 		}
 		s.mu.Lock()
 		s.down = false
 		s.mu.Unlock()
 		after(7 * time.Second)
-		if s.node == nil || s.node.Labels["zone"] != "a" || s.node.Labels["kubernetes.io/hostname"] != "n1" || len(s.node.Spec.Taints) != 1 {
-			t.Fatalf("got %+v", s.node)
+		v := s.view()
+		if v.node == nil || v.node.Labels["zone"] != "a" || v.node.Labels["kubernetes.io/hostname"] != "n1" || len(v.node.Spec.Taints) != 1 {
+			t.Fatalf("got %+v", v.node)
 		}
-		if a := s.node.Status.Allocatable; a.Memory().Value() != 4<<30-100<<20 || a.Cpu().Value() != 2 || a.Pods().Value() != 110 {
+		if a := v.node.Status.Allocatable; a.Memory().Value() != 4<<30-100<<20 || a.Cpu().Value() != 2 || a.Pods().Value() != 110 {
 			t.Errorf("allocatable %v", a)
 		}
-		if s.lease == nil || *s.lease.Spec.LeaseDurationSeconds != 40 || s.lease.OwnerReferences[0].UID != "node-uid" {
-			t.Errorf("lease %+v", s.lease)
+		if v.lease == nil || *v.lease.Spec.LeaseDurationSeconds != 40 || v.lease.OwnerReferences[0].UID != "node-uid" {
+			t.Errorf("lease %+v", v.lease)
 		}
-		before, patches := s.renewed, len(s.patches)
 		after(time.Minute)
-		if n := s.renewed - before; n < 6 || n > 7 {
+		if n := s.view().renewed - v.renewed; n < 6 || n > 7 {
 			t.Errorf("renewed %d times in a minute", n)
 		}
-		if n := len(s.patches) - patches; n != 0 {
+		if n := s.view().patches - v.patches; n != 0 {
 			t.Errorf("the same status was written %d times", n)
 		}
 		after(5 * time.Minute)
-		if n := len(s.patches) - patches; n != 1 {
+		if n := s.view().patches - v.patches; n != 1 {
 			t.Errorf("the same status was written %d times in five minutes", n)
 		}
 	})
@@ -222,7 +238,7 @@ func TestConditionsTurn(t *testing.T) {
 		now.Now = time.Now()
 		return now
 	}
-	ready := func() corev1.NodeCondition { return s.node.Status.Conditions[3] }
+	ready := func() corev1.NodeCondition { return s.view().node.Status.Conditions[3] }
 	run(t, s, look, func(*node.Keeper) {
 		if c := ready(); c.Type != corev1.NodeReady || c.Status != corev1.ConditionFalse || c.Reason != "KubeletNotReady" ||
 			c.Message != "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized" {
@@ -236,7 +252,7 @@ func TestConditionsTurn(t *testing.T) {
 		if c := ready(); c.Status != corev1.ConditionTrue || c.Message != "kubelet is posting ready status" {
 			t.Fatalf("got %+v", c)
 		}
-		if got := s.node.Status.Addresses; len(got) != 3 || got[0].Address != "192.168.0.1" || got[1].Address != "fd00::1" {
+		if got := s.view().node.Status.Addresses; len(got) != 3 || got[0].Address != "192.168.0.1" || got[1].Address != "fd00::1" {
 			t.Errorf("addresses %v", got)
 		}
 		mu.Lock()
@@ -248,11 +264,11 @@ func TestConditionsTurn(t *testing.T) {
 			t.Errorf("got %+v", c)
 		}
 		want := map[string]bool{"Node n1 status is now: NodeReady": true, "Node n1 status is now: NodeNotReady": true, "Node n1 status is now: NodeHasDiskPressure": true, "Starting kubelet.": true}
-		for _, e := range s.events {
+		for _, e := range s.view().events {
 			delete(want, e)
 		}
 		if len(want) != 0 {
-			t.Errorf("not told: %v of %q", want, s.events)
+			t.Errorf("not told: %v of %q", want, s.view().events)
 		}
 	})
 }
@@ -264,17 +280,18 @@ func TestAnOldNodeIsTakenOver(t *testing.T) {
 	old.Status.Capacity = corev1.ResourceList{"example.com/gpu": resource.MustParse("2")}
 	s := &server{node: old}
 	run(t, s, facts, func(k *node.Keeper) {
-		if s.node.UID != "old" || s.node.Labels["mine"] != "x" || s.node.Labels["zone"] != "a" || s.node.Spec.PodCIDR != "10.1.0.0/24" || len(s.node.Spec.Taints) != 0 {
-			t.Errorf("got %+v", s.node)
+		n := s.view().node
+		if n.UID != "old" || n.Labels["mine"] != "x" || n.Labels["zone"] != "a" || n.Spec.PodCIDR != "10.1.0.0/24" || len(n.Spec.Taints) != 0 {
+			t.Errorf("got %+v", n)
 		}
-		if _, ok := s.node.Status.Capacity["example.com/gpu"]; !ok || s.node.Status.NodeInfo.KubeletVersion != "v1.37.2-coracle" {
-			t.Errorf("status %+v", s.node.Status)
+		if _, ok := n.Status.Capacity["example.com/gpu"]; !ok || n.Status.NodeInfo.KubeletVersion != "v1.37.2-coracle" {
+			t.Errorf("status %+v", n.Status)
 		}
 		s.mu.Lock()
 		s.node = nil
 		s.mu.Unlock()
 		after(6 * time.Minute)
-		if s.node == nil || k.Node().UID != "node-uid" {
+		if s.view().node == nil || k.Node().UID != "node-uid" {
 			t.Error("a deleted node did not come back")
 		}
 	})
