@@ -8,14 +8,21 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"coracle.local/cmd/coracle/cluster"
 	"coracle.local/libs/client"
 	"coracle.local/libs/kinds"
 	"coracle.local/tests/fixture"
+	"coracle.local/tests/refusals"
 	"coracle.local/tests/samples"
 )
 
@@ -24,7 +31,10 @@ import (
 func TestUpstreamAndWeReadEachOther(t *testing.T) {
 	c := fixture.Start(t, cluster.Config{Controllers: []string{"-*"}})
 	store(t, c)
-	theirs := startUpstream(t, c)
+	theirs, err := dynamic.NewForConfig(startUpstream(t, c))
+	if err != nil {
+		t.Fatal(err)
+	}
 	ours, err := dynamic.NewForConfig(c.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +56,35 @@ func TestUpstreamAndWeReadEachOther(t *testing.T) {
 	t.Logf("%d objects of all kinds are equal on both servers", total)
 }
 
+// TestUpstreamRefusesAlike holds upstream to the list of refusals that our tests
+// hold us to: it is right, and stays right.
+func TestUpstreamRefusesAlike(t *testing.T) {
+	c := fixture.Start(t, cluster.Config{Controllers: []string{"-*"}})
+	ctx := context.Background()
+	for _, o := range []kinds.Object{
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "there"}, Data: map[string]string{"k": "v"}},
+	} {
+		if _, err := client.Dynamic(c.Conn, kinds.ForObject(o)).Create(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	theirs := startUpstream(t, c)
+	web, err := rest.HTTPClientFor(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := refusals.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		if err := r.Check(ctx, web, theirs.Host); err != nil {
+			t.Errorf("%s: %v", r.Name, err)
+		}
+	}
+}
+
 func store(t *testing.T, c *fixture.Cluster) {
 	t.Helper()
 	ctx := context.Background()
@@ -64,14 +103,22 @@ func store(t *testing.T, c *fixture.Cluster) {
 	}
 }
 
-// renamed is the name of a sample's copy that upstream stores. Kinds whose names
-// have a meaning are not copied.
-func renamed(o kinds.Object) (string, bool) {
-	switch kinds.ForObject(o).Kind {
-	case "CustomResourceDefinition", "APIService", "IPAddress", "ServiceCIDR", "CSIDriver", "Namespace":
-		return "", false
+// rename makes another object of a sample, for upstream to store. Most kinds whose
+// names have a meaning are not copied.
+func rename(o kinds.Object) (ok bool) {
+	switch o := o.(type) {
+	case *apiextensionsv1.CustomResourceDefinition:
+		// Upstream stores it as JSON of a version that is no longer served.
+		o.Name = "theirs.example.com"
+		o.Spec.Names = apiextensionsv1.CustomResourceDefinitionNames{Plural: "theirs", Singular: "their", Kind: "Their", ListKind: "TheirList"}
+		o.Spec.Versions[0].AdditionalPrinterColumns = []apiextensionsv1.CustomResourceColumnDefinition{{Name: "Size", Type: "string", JSONPath: ".spec.size"}}
+		o.Spec.Versions[0].Subresources = &apiextensionsv1.CustomResourceSubresources{Status: &apiextensionsv1.CustomResourceSubresourceStatus{}}
+		return true
+	case *apiregistrationv1.APIService, *networkingv1.IPAddress, *networkingv1.ServiceCIDR, *storagev1.CSIDriver, *corev1.Namespace:
+		return false
 	}
-	return "upstream-" + o.GetName(), true
+	o.SetName("upstream-" + o.GetName())
+	return true
 }
 
 func storeByUpstream(t *testing.T, theirs dynamic.Interface) {
@@ -82,11 +129,9 @@ func storeByUpstream(t *testing.T, theirs dynamic.Interface) {
 	}
 	for _, o := range objects {
 		k := kinds.ForObject(o)
-		name, ok := renamed(o)
-		if !ok {
+		if !rename(o) {
 			continue
 		}
-		o.SetName(name)
 		o.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind())
 		b, err := json.Marshal(o)
 		if err != nil {

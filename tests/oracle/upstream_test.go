@@ -41,9 +41,9 @@ func upstreamServer(t *testing.T) string {
 	return filepath.Join(bin, "kube-apiserver")
 }
 
-// startUpstream runs upstream's server over the cluster's own etcd and returns a
-// client of it.
-func startUpstream(t *testing.T, c *fixture.Cluster) dynamic.Interface {
+// startUpstream runs upstream's server over the cluster's own etcd and returns
+// how to reach it.
+func startUpstream(t *testing.T, c *fixture.Cluster) *rest.Config {
 	t.Helper()
 	port := freePort(t)
 	key := func(name string) string { return filepath.Join(c.Keys, name) }
@@ -86,11 +86,7 @@ func startUpstream(t *testing.T, c *fixture.Cluster) dynamic.Interface {
 		}
 		return client.Get().AbsPath("/readyz").Do(context.Background()).Error() == nil
 	})
-	out, err := dynamic.NewForConfig(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return cfg
 }
 
 func withCodec(cfg *rest.Config) *rest.Config {

@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/signal"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -85,6 +88,31 @@ func serve(ctx context.Context, delay time.Duration) error {
 var client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func ask(ctx context.Context, url string) (string, error) {
+	begin, steps := time.Now(), &strings.Builder{}
+	body, err := request(httptrace.WithClientTrace(ctx, follow(begin, steps)), url)
+	if err != nil {
+		err = fmt.Errorf("after %s: %w [%s ]", time.Since(begin).Round(time.Millisecond), err, steps)
+	}
+	return body, err
+}
+
+// follow notes how far a request came, so that a failure tells where it failed.
+func follow(begin time.Time, steps *strings.Builder) *httptrace.ClientTrace {
+	var mu sync.Mutex
+	note := func(step string, what any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(steps, " %s %v at %s;", step, what, time.Since(begin).Round(time.Millisecond))
+	}
+	return &httptrace.ClientTrace{
+		DNSDone:      func(i httptrace.DNSDoneInfo) { note("name", i.Addrs) },
+		ConnectStart: func(_, address string) { note("connecting", address) },
+		ConnectDone:  func(_, _ string, err error) { note("connected", err) },
+		WroteRequest: func(i httptrace.WroteRequestInfo) { note("asked", i.Err) },
+	}
+}
+
+func request(ctx context.Context, url string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err

@@ -73,6 +73,24 @@ func TestCallsOverGRPC(t *testing.T) {
 	}
 }
 
+// changesOf says what caches tell: what came, changed and went, by name.
+func changesOf(caches ...cluster.Cache) chan string {
+	changes := make(chan string, 10)
+	for _, c := range caches {
+		c.OnChange(func(before, after kinds.Object) {
+			switch {
+			case before == nil:
+				changes <- "+" + after.GetName()
+			case after == nil:
+				changes <- "-" + before.GetName()
+			default:
+				changes <- "~" + after.GetName()
+			}
+		})
+	}
+	return changes
+}
+
 func TestCachesAreFilledAndTell(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other clean-up
 	api := apitest.NewAPI(clock.RealClock{})
@@ -87,19 +105,7 @@ func TestCachesAreFilledAndTell(t *testing.T) {
 	slim.Index("owner", func(v any) ([]string, error) {
 		return []string{string(v.(metav1.Object).GetOwnerReferences()[0].UID)}, nil
 	})
-	changes := make(chan string, 10)
-	for _, c := range []cluster.Cache{whole, slim, named} {
-		c.OnChange(func(before, after kinds.Object) {
-			switch {
-			case before == nil:
-				changes <- "+" + after.GetName()
-			case after == nil:
-				changes <- "-" + before.GetName()
-			default:
-				changes <- "~" + after.GetName()
-			}
-		})
-	}
+	changes := changesOf(whole, slim, named)
 	g.Open()
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -140,15 +146,21 @@ func TestCachesAreFilledAndTell(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("-p")
-	// What tells loops that their own writes are seen: the store's version.
-	latest, err := api.Create(ctx, &corev1.Pod{ObjectMeta: apitest.Meta("q")})
+	storeFollows(t, api, whole, expect)
+	cancel()
+	wg.Wait()
+}
+
+// storeFollows checks what tells loops that their own writes are seen: the
+// store's version.
+func storeFollows(t *testing.T, api *apitest.API, pods cluster.Cache, expect func(string)) {
+	t.Helper()
+	latest, err := api.Create(t.Context(), &corev1.Pod{ObjectMeta: apitest.Meta("q")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	expect("+q")
-	if v := whole.Indexer().LastStoreSyncResourceVersion(); v != latest.GetResourceVersion() {
+	if v := pods.Indexer().LastStoreSyncResourceVersion(); v != latest.GetResourceVersion() {
 		t.Fatalf("the store is at %q, the newest pod at %q", v, latest.GetResourceVersion())
 	}
-	cancel()
-	wg.Wait()
 }

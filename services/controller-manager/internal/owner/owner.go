@@ -124,9 +124,10 @@ func (o Of[C, T]) parent(child kinds.Object) (loop.Key, bool) {
 	return loop.Key{Namespace: child.GetNamespace(), Name: r.Name}, true
 }
 
-// Claim is what must change for the owner references to say what Match says: orphans adopted, children that no longer match released. While
-// anything must, the rest should wait: the caches will show it done.
-// finalizers are set and taken together with the ownership.
+// Claim is what must change for the owner references to say what Match says:
+// orphans adopted, children that no longer match released. While anything must,
+// the rest should wait: the caches will show it done. finalizers are set and
+// taken together with the ownership.
 func (f Family[C, T]) Claim(finalizers ...string) []plan.Action {
 	if f.Self.GetDeletionTimestamp() != nil || f.Match == nil {
 		return nil

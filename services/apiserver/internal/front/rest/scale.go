@@ -7,12 +7,16 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/front/rest/body"
+	"coracle.local/services/apiserver/internal/front/rest/managed"
 	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/rest/patches"
 	"coracle.local/services/apiserver/internal/front/rest/query"
 	"coracle.local/services/apiserver/internal/front/rest/respond"
 	"coracle.local/services/apiserver/internal/front/rest/table"
@@ -128,6 +132,9 @@ func (c *call) patchScale(s *strategy.Scale[kinds.Object]) error {
 		return err
 	}
 	p.Kind = scaleKind
+	if p.Type == types.ApplyYAMLPatchType {
+		return c.applyScale(s, p, o)
+	}
 	who := manager(o.FieldManager, c.r)
 	conditional := p.SetsVersion()
 	return c.setScale(s, who, patchOptions(o, who, c.dryRun), func(current *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
@@ -147,9 +154,64 @@ func (c *call) patchScale(s *strategy.Scale[kinds.Object]) error {
 	})
 }
 
+// applyScale applies a configuration of a scale. Who applied what is noted on
+// the object, so the same configuration of the object is applied.
+func (c *call) applyScale(s *strategy.Scale[kinds.Object], p *patches.Patch, o *metav1.PatchOptions) error {
+	wanted, config, err := c.scaleConfig(p)
+	if err != nil {
+		return err
+	}
+	force := o.Force != nil && *o.Force
+	return c.updateScale(s, patchOptions(o, o.FieldManager, c.dryRun), func(current kinds.Object) (kinds.Object, error) {
+		if err := checkScale(wanted, current, c.kind); err != nil {
+			return nil, err
+		}
+		next, err := c.managed.Apply(c.kind, "scale", current, config, o.FieldManager, force)
+		if err != nil {
+			return nil, err
+		}
+		next.SetResourceVersion(wanted.ResourceVersion)
+		return next, nil
+	})
+}
+
+// scaleConfig reads the configuration of a scale, and returns it as the object's
+// configuration, too.
+func (c *call) scaleConfig(p *patches.Patch) (*autoscalingv1.Scale, *unstructured.Unstructured, error) {
+	given, twice, err := managed.Read(p.Data)
+	if err != nil {
+		return nil, nil, err
+	}
+	if twice != nil && p.Strictness == body.Strict {
+		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error strict decoding patch: %v", twice))
+	}
+	wanted := &autoscalingv1.Scale{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(given.Object, wanted); err != nil {
+		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	}
+	if wanted.APIVersion != scaleKind.GroupVersion().String() {
+		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf(
+			"Incorrect version specified in apply patch. Specified patch version: %s, expected: %s", wanted.APIVersion, scaleKind.GroupVersion()))
+	}
+	if err := c.place(wanted); err != nil {
+		return nil, nil, err
+	}
+	if err := c.named(wanted); err != nil {
+		return nil, nil, err
+	}
+	config := &unstructured.Unstructured{Object: map[string]any{}}
+	config.SetGroupVersionKind(c.kind.GroupVersionKind())
+	config.SetName(wanted.Name)
+	config.SetNamespace(wanted.Namespace)
+	if spec, ok := given.Object["spec"].(map[string]any); ok && spec["replicas"] != nil {
+		config.Object["spec"] = map[string]any{"replicas": int64(wanted.Spec.Replicas)}
+	}
+	return wanted, config, nil
+}
+
 // setScale changes the object's replicas to what change makes of its scale.
 func (c *call) setScale(s *strategy.Scale[kinds.Object], who string, o registry.UpdateOptions, change func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) error {
-	updated, _, err := c.Registry.Update(c.ctx(), c.kind, c.namespace, c.t.Name, "scale", func(current kinds.Object) (kinds.Object, error) {
+	return c.updateScale(s, o, func(current kinds.Object) (kinds.Object, error) {
 		if current.GetUID() == "" {
 			return nil, apierrors.NewNotFound(c.kind.GroupResource(), c.t.Name)
 		}
@@ -161,21 +223,34 @@ func (c *call) setScale(s *strategy.Scale[kinds.Object], who string, o registry.
 		if err != nil {
 			return nil, err
 		}
-		if wanted.Spec.Replicas < 0 {
-			return nil, apierrors.NewInvalid(scaleKind.GroupKind(), wanted.Name, field.ErrorList{
-				field.Invalid(field.NewPath("spec", "replicas"), wanted.Spec.Replicas, "must be greater than or equal to 0"),
-			})
-		}
-		if uid := wanted.UID; uid != "" && uid != current.GetUID() {
-			return nil, apierrors.NewConflict(c.kind.GroupResource(), c.t.Name, fmt.Errorf(
-				"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, current.GetUID()))
+		if err := checkScale(wanted, current, c.kind); err != nil {
+			return nil, err
 		}
 		next := current.DeepCopyObject().(kinds.Object)
 		s.SetReplicas(next, wanted.Spec.Replicas)
 		next.SetResourceVersion(wanted.ResourceVersion)
 		c.managed.Updated(c.kind, "scale", current, next, who)
 		return next, nil
-	}, o)
+	})
+}
+
+// checkScale refuses a wrong scale, and one of another object.
+func checkScale(wanted *autoscalingv1.Scale, current kinds.Object, k *kinds.Kind) error {
+	if wanted.Spec.Replicas < 0 {
+		return apierrors.NewInvalid(scaleKind.GroupKind(), wanted.Name, field.ErrorList{
+			field.Invalid(field.NewPath("spec", "replicas"), wanted.Spec.Replicas, "must be greater than or equal to 0"),
+		})
+	}
+	if uid := wanted.UID; uid != "" && uid != current.GetUID() {
+		return apierrors.NewConflict(k.GroupResource(), wanted.Name, fmt.Errorf(
+			"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, current.GetUID()))
+	}
+	return nil
+}
+
+// updateScale changes the object and answers with its scale.
+func (c *call) updateScale(s *strategy.Scale[kinds.Object], o registry.UpdateOptions, change registry.Change) error {
+	updated, _, err := c.Registry.Update(c.ctx(), c.kind, c.namespace, c.t.Name, "scale", change, o)
 	if err != nil {
 		return err
 	}

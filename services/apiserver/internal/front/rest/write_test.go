@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -305,6 +306,45 @@ func TestScale(t *testing.T) {
 				t.Errorf("got %d %s, want %d %s", w.Code, w.Body, tt.code, tt.want)
 			}
 		})
+	}
+}
+
+func TestApplyOfScale(t *testing.T) {
+	f := newFront(t)
+	const deployments = "/apis/apps/v1/namespaces/default/deployments"
+	f.do("POST", deployments, `{"metadata":{"name":"d"},"spec":{"replicas":1}}`)
+	scale := func(more string) string {
+		return `{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"d"` + more
+	}
+	tests := []struct {
+		name, query, body string
+		code              int
+		want              string
+	}{
+		{"another's field", "", scale(`},"spec":{"replicas":4}}`), 409, `Apply failed with 1 conflict: conflict with \"oracle\"`},
+		{"by force", "&force=true", scale(`},"spec":{"replicas":4}}`), 200, `"spec":{"replicas":4}`},
+		{"own field", "", scale(`},"spec":{"replicas":5}}`), 200, `"spec":{"replicas":5}`},
+		{"negative", "", scale(`},"spec":{"replicas":-1}}`), 422, "must be greater than or equal to 0"},
+		{"another object's", "", scale(`,"uid":"other"}}`), 409, "Precondition failed: UID in precondition: other"},
+		{"another version", "", `{"apiVersion":"apps/v1","metadata":{"name":"d"}}`, 400, "Incorrect version specified in apply patch"},
+		{"no object", "", `[]`, 400, "error decoding patch"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := f.do("PATCH", deployments+"/d/scale?fieldManager=me"+tt.query, tt.body, "Content-Type", asApply)
+			if w.Code != tt.code || !strings.Contains(w.Body.String(), tt.want) {
+				t.Errorf("got %d %s, want %d %s", w.Code, w.Body, tt.code, tt.want)
+			}
+		})
+	}
+	var owners []string
+	for _, m := range decode[appsv1.Deployment](t, f.do("GET", deployments+"/d", "")).ManagedFields {
+		if strings.Contains(m.FieldsV1.GetRawString(), "f:replicas") {
+			owners = append(owners, m.Manager+" "+string(m.Operation)+" "+m.Subresource)
+		}
+	}
+	if diff := cmp.Diff([]string{"me Apply scale"}, owners); diff != "" {
+		t.Error(diff)
 	}
 }
 
