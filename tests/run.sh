@@ -82,6 +82,8 @@ unit() {
 }
 engine() { docker info >/dev/null 2>&1; }
 lab() {
+	# Nothing of an earlier lab must help, or hinder.
+	lab/down.sh --keep-images >/dev/null 2>&1
 	images/build.sh && lab/up.sh || return 1
 	KUBECONFIG=$PWD/lab/.state/admin.kubeconfig
 	export KUBECONFIG

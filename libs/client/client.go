@@ -184,7 +184,9 @@ var watchStream = &grpc.StreamDesc{StreamName: "Watch", ServerStreams: true}
 
 // Watch opens a stream of events.
 func (c Client[T]) Watch(ctx context.Context, o WatchOptions) (*Watch[T], error) {
-	s, err := c.conn.cc.NewStream(ctx, watchStream, c.method("Watch"))
+	// A watch waits for a server that is away: failing at once would only make
+	// who asks again wait longer and longer.
+	s, err := c.conn.cc.NewStream(ctx, watchStream, c.method("Watch"), grpc.WaitForReady(true))
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,9 @@ func Credentials(cfg *tls.Config) credentials.TransportCredentials {
 	return pipeOrTLS{credentials.NewTLS(cfg)}
 }
 
-type pipeOrTLS struct{ credentials.TransportCredentials }
+type pipeOrTLS struct {
+	credentials.TransportCredentials
+}
 
 func (p pipeOrTLS) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	i, ok := c.(*identified)

@@ -83,7 +83,9 @@ func Run(ctx context.Context, cfg Config) error {
 		_ = server.Close()
 	}
 	g.Stop()
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", cfg.Listener.Addr(), err)
+	}
 	return nil
 }
 

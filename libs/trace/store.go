@@ -105,7 +105,7 @@ func message(s sdktrace.ReadOnlySpan) *tracev1.Span {
 	if attrs := s.Attributes(); len(attrs) > 0 {
 		out.Attributes = make(map[string]string, len(attrs))
 		for _, a := range attrs {
-			out.Attributes[string(a.Key)] = a.Value.Emit()
+			out.Attributes[string(a.Key)] = a.Value.String()
 		}
 	}
 	return out

@@ -60,9 +60,6 @@ func newKubectl(t *testing.T, c *fixture.Cluster) *kubectl {
 	return k
 }
 
-// in is the same kubectl, for a subtest.
-func (k *kubectl) in(t *testing.T) *kubectl { return &kubectl{t, k.bin, k.home} }
-
 func (k *kubectl) write(name, text string) {
 	k.t.Helper()
 	if err := os.WriteFile(filepath.Join(k.home, name), []byte(text), 0o600); err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"testing"
 
-	"k8s.io/client-go/rest"
-
 	"coracle.local/tests/refusals"
 )
 
@@ -19,10 +17,7 @@ func TestRefusalsOfWrongRequests(t *testing.T) {
 	if _, err := maps.Create(context.Background(), there); err != nil {
 		t.Fatal(err)
 	}
-	client, err := rest.HTTPClientFor(c.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	web := newWeb(t, c.Config)
 	all, err := refusals.All()
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +26,7 @@ func TestRefusalsOfWrongRequests(t *testing.T) {
 		for _, r := range all {
 			t.Run(r.Name, func(t *testing.T) {
 				t.Parallel() // some wait for what never comes
-				if err := r.Check(context.Background(), client, c.REST); err != nil {
+				if err := r.Check(context.Background(), web.client, web.server); err != nil {
 					t.Error(err)
 				}
 			})

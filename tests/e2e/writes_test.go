@@ -114,22 +114,32 @@ func TestRefusals(t *testing.T) {
 		is   func(error) bool
 		says string
 	}{
-		"exists": {func() error { _, err := maps.Create(ctx, configMap("there", nil)); return err },
-			apierrors.IsAlreadyExists, `configmaps "there" already exists`},
-		"absent": {func() error { _, err := maps.Get(ctx, "default", "nope"); return err },
-			apierrors.IsNotFound, `configmaps "nope" not found`},
-		"bad name": {func() error { _, err := maps.Create(ctx, configMap("No", nil)); return err },
-			apierrors.IsInvalid, `metadata.name: Invalid value: "No"`},
+		"exists": {
+			func() error { _, err := maps.Create(ctx, configMap("there", nil)); return err },
+			apierrors.IsAlreadyExists, `configmaps "there" already exists`,
+		},
+		"absent": {
+			func() error { _, err := maps.Get(ctx, "default", "nope"); return err },
+			apierrors.IsNotFound, `configmaps "nope" not found`,
+		},
+		"bad name": {
+			func() error { _, err := maps.Create(ctx, configMap("No", nil)); return err },
+			apierrors.IsInvalid, `metadata.name: Invalid value: "No"`,
+		},
 		"no such namespace": {func() error {
 			m := configMap("x", nil)
 			m.Namespace = "nowhere"
 			_, err := maps.Create(ctx, m)
 			return err
 		}, apierrors.IsNotFound, `namespaces "nowhere" not found`},
-		"bad selector": {func() error { _, _, err := maps.List(ctx, client.ListOptions{LabelSelector: "a in"}); return err },
-			apierrors.IsBadRequest, ""},
-		"bad continue": {func() error { _, _, err := maps.List(ctx, client.ListOptions{Continue: "x"}); return err },
-			apierrors.IsBadRequest, "continue key is not valid"},
+		"bad selector": {
+			func() error { _, _, err := maps.List(ctx, client.ListOptions{LabelSelector: "a in"}); return err },
+			apierrors.IsBadRequest, "",
+		},
+		"bad continue": {
+			func() error { _, _, err := maps.List(ctx, client.ListOptions{Continue: "x"}); return err },
+			apierrors.IsBadRequest, "continue key is not valid",
+		},
 		"no container": {func() error {
 			p := pod("p")
 			p.Spec.Containers = nil
@@ -138,7 +148,7 @@ func TestRefusals(t *testing.T) {
 		}, apierrors.IsInvalid, "spec.containers: Required value"},
 		"wrong precondition": {func() error {
 			return maps.Delete(ctx, "default", "there", metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions("other")})
-		}, apierrors.IsConflict, "Precondition failed: UID in precondition: other"},
+		}, apierrors.IsConflict, "the UID in the precondition (other) does not match the UID in record"},
 		"a version on create": {func() error {
 			m := configMap("y", nil)
 			m.ResourceVersion = "5"

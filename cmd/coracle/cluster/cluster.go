@@ -161,7 +161,7 @@ func (c *Cluster) apiserver(etcd *store.Store, ready func()) apiserver.Config {
 		Components: []apiserver.Component{
 			{Name: "controller-manager", URL: "https://" + c.ControllerManager}, {Name: "scheduler", URL: "https://" + c.Scheduler},
 		},
-		OnReady:         ready,
+		OnReady: ready,
 	}
 }
 

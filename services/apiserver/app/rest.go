@@ -123,6 +123,8 @@ func (s *server) serveREST(ctx context.Context, h http.Handler) error {
 	if err := server.Shutdown(bound); err != nil {
 		_ = server.Close()
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve REST: %w", err)
+	}
 	return nil
 }

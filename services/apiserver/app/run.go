@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -184,7 +185,9 @@ func (s *server) serveGRPC(ctx context.Context) error {
 	// Watches never end by themselves, so there is nothing to wait for.
 	g.Stop()
 	for range listeners {
-		<-failed
+		if err := <-failed; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			s.cfg.Log.Warn("gRPC listener ended badly", zap.Error(err))
+		}
 	}
 	return nil
 }

@@ -56,14 +56,18 @@ func start(t *testing.T, cfg app.Config) controllersv1.ControllerServiceClient {
 }
 
 func config(t *testing.T, api *apitest.API) app.Config {
-	return app.Config{Log: zaptest.NewLogger(t), Conn: api.Connect(t), RootCA: []byte("PEM"),
-		AllocateNodeCIDRs: true, ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}
+	return app.Config{
+		Log: zaptest.NewLogger(t), Conn: api.Connect(t), RootCA: []byte("PEM"),
+		AllocateNodeCIDRs: true, ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
+	}
 }
 
 func deploy() *appsv1.Deployment {
-	return &appsv1.Deployment{ObjectMeta: apitest.Meta("web"), Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](3),
+	return &appsv1.Deployment{ObjectMeta: apitest.Meta("web"), Spec: appsv1.DeploymentSpec{
+		Replicas: ptr.To[int32](3),
 		Selector: apitest.Select("web"), Template: apitest.Template("web"),
-		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}}}
+		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
+	}}
 }
 
 // Everything together, over gRPC, with real clocks and informers.

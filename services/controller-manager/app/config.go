@@ -100,7 +100,7 @@ func (c *Config) Validate() error {
 	case c.Election != nil && c.Election.Identity == "":
 		return errors.New("the controller manager needs an identity to stand for election")
 	case c.AllocateNodeCIDRs && len(c.ClusterCIDRs) == 0:
-		return errors.New("Controller: Must specify --cluster-cidr if --allocate-node-cidrs is set") //nolint:staticcheck // upstream's words
+		return errors.New("Controller: Must specify --cluster-cidr if --allocate-node-cidrs is set")
 	}
 	for i, p := range c.ClusterCIDRs {
 		if mask := c.mask(p); p.Bits() > mask {

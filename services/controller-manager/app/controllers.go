@@ -76,7 +76,8 @@ func table() []controller {
 			return nodes.Lifecycle(d, nodes.LifecycleConfig{
 				MonitorGracePeriod: c.NodeMonitorGracePeriod, StartupGracePeriod: c.NodeStartupGracePeriod,
 				EvictionRate: c.NodeEvictionRate, SecondaryEvictionRate: c.SecondaryNodeEvictionRate,
-				LargeClusterSize: c.LargeClusterSizeThreshold, UnhealthyZoneThreshold: c.UnhealthyZoneThreshold}), ""
+				LargeClusterSize: c.LargeClusterSizeThreshold, UnhealthyZoneThreshold: c.UnhealthyZoneThreshold,
+			}), ""
 		}},
 		{"taint-eviction-controller", "", one(nodes.TaintEviction)},
 		{"pod-garbage-collector-controller", "podgc", func(d loop.Deps, c *Config) ([]loop.Loop, string) {

@@ -87,8 +87,10 @@ func run(ctx context.Context, cfg Config) error {
 	parts := []func(context.Context) error{m.lead}
 	if cfg.Listener != nil {
 		parts = append(parts, func(ctx context.Context) error {
-			return serve.Run(ctx, serve.Config{Log: cfg.Log, Listener: cfg.Listener, TLS: cfg.TLS, Allow: cfg.Allow,
-				Registry: registry, Services: m.service.Register, Ready: m.ready})
+			return serve.Run(ctx, serve.Config{
+				Log: cfg.Log, Listener: cfg.Listener, TLS: cfg.TLS, Allow: cfg.Allow,
+				Registry: registry, Services: m.service.Register, Ready: m.ready,
+			})
 		})
 	}
 	return serve.All(ctx, parts...)

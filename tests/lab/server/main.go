@@ -11,7 +11,6 @@ import (
 	"net/http/httptrace"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -88,27 +87,40 @@ func serve(ctx context.Context, delay time.Duration) error {
 var client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func ask(ctx context.Context, url string) (string, error) {
-	begin, steps := time.Now(), &strings.Builder{}
-	body, err := request(httptrace.WithClientTrace(ctx, follow(begin, steps)), url)
+	way := &steps{begin: time.Now()}
+	body, err := request(httptrace.WithClientTrace(ctx, way.trace()), url)
 	if err != nil {
-		err = fmt.Errorf("after %s: %w [%s ]", time.Since(begin).Round(time.Millisecond), err, steps)
+		err = fmt.Errorf("%w [%s]", err, way)
 	}
 	return body, err
 }
 
-// follow notes how far a request came, so that a failure tells where it failed.
-func follow(begin time.Time, steps *strings.Builder) *httptrace.ClientTrace {
-	var mu sync.Mutex
-	note := func(step string, what any) {
-		mu.Lock()
-		defer mu.Unlock()
-		fmt.Fprintf(steps, " %s %v at %s;", step, what, time.Since(begin).Round(time.Millisecond))
-	}
+// steps tell how far a request came, so that a failure says where it failed.
+type steps struct {
+	begin time.Time
+	mu    sync.Mutex
+	text  string
+}
+
+func (s *steps) note(step string, what any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text += fmt.Sprintf("%s %v at %s; ", step, what, time.Since(s.begin).Round(time.Millisecond))
+}
+
+func (s *steps) String() string {
+	s.note("failed", "")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text
+}
+
+func (s *steps) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		DNSDone:      func(i httptrace.DNSDoneInfo) { note("name", i.Addrs) },
-		ConnectStart: func(_, address string) { note("connecting", address) },
-		ConnectDone:  func(_, _ string, err error) { note("connected", err) },
-		WroteRequest: func(i httptrace.WroteRequestInfo) { note("asked", i.Err) },
+		DNSDone:      func(i httptrace.DNSDoneInfo) { s.note("name", i.Addrs) },
+		ConnectStart: func(_, address string) { s.note("connecting", address) },
+		ConnectDone:  func(_, _ string, err error) { s.note("connected", err) },
+		WroteRequest: func(i httptrace.WroteRequestInfo) { s.note("asked", i.Err) },
 	}
 }
 

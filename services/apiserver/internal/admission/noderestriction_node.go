@@ -23,7 +23,7 @@ func restrictNode(name string, a *Attributes) error {
 		return err
 	}
 	if a.Operation == Create {
-		if node.Spec.ConfigSource != nil { //nolint:staticcheck // the field is dead and stays guarded
+		if node.Spec.ConfigSource != nil {
 			return forbidden(a, fmt.Errorf("node %q is not allowed to create pods with a non-nil configSource", name))
 		}
 		if labels := forbiddenLabels(node.Labels, nil); len(labels) > 0 {
@@ -36,7 +36,7 @@ func restrictNode(name string, a *Attributes) error {
 		return err
 	}
 	switch {
-	case node.Spec.ConfigSource != nil && !equality.Semantic.DeepEqual(node.Spec.ConfigSource, old.Spec.ConfigSource): //nolint:staticcheck // as above
+	case node.Spec.ConfigSource != nil && !equality.Semantic.DeepEqual(node.Spec.ConfigSource, old.Spec.ConfigSource):
 		return forbidden(a, fmt.Errorf("node %q is not allowed to update configSource to a new non-nil configSource", name))
 	case !equality.Semantic.DeepEqual(node.Spec.Taints, old.Spec.Taints):
 		return forbidden(a, fmt.Errorf("node %q is not allowed to modify taints", name))

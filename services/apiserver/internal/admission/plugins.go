@@ -66,9 +66,7 @@ func plugins() []plugin {
 		{"EventRateLimit", off, nil},
 		{"ExtendedResourceToleration", off, nil},
 		{"DefaultStorageClass", on, func(c Config) any { return &defaultStorageClass{c.Reader} }},
-		// Off, unlike upstream's: its finalizers are taken off by controllers that
-		// do not exist here yet, and a claim would never go.
-		{"StorageObjectInUseProtection", off, func(Config) any { return storageProtection{} }},
+		{"StorageObjectInUseProtection", on, func(Config) any { return storageProtection{} }},
 		{"PodGroupProtection", on, nil},
 		{"OwnerReferencesPermissionEnforcement", off, nil},
 		{"PersistentVolumeClaimResize", on, func(c Config) any { return &claimResize{c.lookup()} }},

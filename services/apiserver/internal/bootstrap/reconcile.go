@@ -98,8 +98,8 @@ func reconcileOther(existing, wanted kinds.Object) (kinds.Object, Action) {
 			out.Spec.CIDRs = w.Spec.CIDRs
 			return out, Update
 		}
-	case *corev1.Endpoints: //nolint:staticcheck // clients still read them
-		if e, ok := existing.(*corev1.Endpoints); ok { //nolint:staticcheck // as above
+	case *corev1.Endpoints:
+		if e, ok := existing.(*corev1.Endpoints); ok {
 			out := e.DeepCopy()
 			out.Labels = merged(out.Labels, w.Labels)
 			out.Subsets = w.Subsets

@@ -78,7 +78,7 @@ func EndpointObjects(e Endpoint) []kinds.Object {
 		addressType = discoveryv1.AddressTypeIPv6
 	}
 	meta := metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: serviceName}
-	endpoints := &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // clients still read them
+	endpoints := &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{
 		Addresses: []corev1.EndpointAddress{{IP: e.Address}},
 		Ports:     []corev1.EndpointPort{{Name: name, Port: port, Protocol: protocol}},
 	}}}

@@ -25,17 +25,33 @@ const deleteWorkers = 8
 // Delete asks for an object's end. gone tells whether it went at once; if not,
 // it is marked, and finalizers or grace keep it.
 func (r *Registry) Delete(ctx context.Context, k *kinds.Kind, namespace, name string, o *metav1.DeleteOptions) (obj kinds.Object, gone bool, err error) {
+	if o, err = r.deletion(ctx, k, o); err != nil {
+		return nil, false, err
+	}
+	return r.end(ctx, deletionOf(k, namespace, name, o), o)
+}
+
+func deletionOf(k *kinds.Kind, namespace, name string, o *metav1.DeleteOptions) *write {
+	return &write{kind: k, namespace: namespace, name: name, options: WriteOptions{DryRun: len(o.DryRun) > 0, Options: o}}
+}
+
+// deletion checks the options of a deletion and says what to expect of it.
+func (r *Registry) deletion(ctx context.Context, k *kinds.Kind, o *metav1.DeleteOptions) (*metav1.DeleteOptions, error) {
 	if o == nil {
 		o = &metav1.DeleteOptions{}
 	}
 	if errs := validation.ValidateDeleteOptions(o); len(errs) > 0 {
-		return nil, false, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
 	}
 	if o.GracePeriodSeconds != nil && *o.GracePeriodSeconds < 0 {
 		o = o.DeepCopy()
 		*o.GracePeriodSeconds = 1 // which is what a negative one means
 	}
-	return r.end(ctx, &write{kind: k, namespace: namespace, name: name, options: WriteOptions{DryRun: len(o.DryRun) > 0, Options: o}}, o)
+	unsaid := o.PropagationPolicy == nil && o.OrphanDependents == nil
+	if text := r.Strategies[k].OrphanWarning; text != "" && unsaid {
+		r.warn(ctx, []string{text})
+	}
+	return o, nil
 }
 
 // end carries a deletion out. What the cache makes impossible is tried once more
@@ -105,13 +121,13 @@ func (r *Registry) mark(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOp
 	var seconds int64
 	if s.GracefulDelete != nil {
 		seconds, graceful = s.GracefulDelete(obj, o)
-		graceful = graceful && seconds > 0
 	}
-	if !graceful {
+	switch {
+	case graceful: // even for no time at all it is marked
+	case len(obj.GetFinalizers()) == 0 && !held(obj):
+		return false
+	default:
 		seconds = 0
-		if len(obj.GetFinalizers()) == 0 && !held(obj) {
-			return false
-		}
 	}
 	at := metav1.NewTime(r.Clock.Now().Add(time.Duration(seconds) * time.Second)).Rfc3339Copy()
 	obj.SetDeletionTimestamp(&at)
@@ -123,7 +139,7 @@ func (r *Registry) mark(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOp
 		ns.Status.Phase = corev1.NamespaceTerminating
 		ns.DeletionGracePeriodSeconds = nil
 	}
-	return graceful
+	return graceful && seconds > 0
 }
 
 // shorten lets a later deletion ask for less grace, never for more.
@@ -169,8 +185,8 @@ func propagation(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOptions) 
 	switch {
 	case o.PropagationPolicy != nil:
 		return *o.PropagationPolicy == metav1.DeletePropagationOrphan, *o.PropagationPolicy == metav1.DeletePropagationForeground
-	case o.OrphanDependents != nil: //nolint:staticcheck // older clients still send it
-		return *o.OrphanDependents, false //nolint:staticcheck // as above
+	case o.OrphanDependents != nil:
+		return *o.OrphanDependents, false
 	}
 	orphan = slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents)
 	foreground = slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents)
@@ -197,6 +213,10 @@ func finished(obj kinds.Object) bool {
 
 // DeleteCollection deletes what the list selects and returns what it selected.
 func (r *Registry) DeleteCollection(ctx context.Context, k *kinds.Kind, l ListOptions, o *metav1.DeleteOptions) ([]kinds.Object, error) {
+	o, err := r.deletion(ctx, k, o)
+	if err != nil {
+		return nil, err
+	}
 	list, err := r.List(ctx, k, l)
 	if err != nil {
 		return nil, err
@@ -209,7 +229,7 @@ func (r *Registry) DeleteCollection(ctx context.Context, k *kinds.Kind, l ListOp
 		limit <- struct{}{}
 		group.Go(func() {
 			defer func() { <-limit }()
-			out[n], _, errs[n] = r.Delete(ctx, k, i.Namespace, i.Name, o.DeepCopy())
+			out[n], _, errs[n] = r.end(ctx, deletionOf(k, i.Namespace, i.Name, o), o.DeepCopy())
 			if apierrors.IsNotFound(errs[n]) {
 				out[n], errs[n] = i.Object(), nil
 			}

@@ -59,7 +59,7 @@ func New(cfg Config) *Registry {
 // Strategy is the typed behaviour of a kind.
 func (r *Registry) Strategy(k *kinds.Kind) *strategy.Erased { return r.Strategies[k] }
 
-// Cache is where reads come from.
+// Reads is the cache that reads come from.
 func (r *Registry) Reads() *cache.Cache { return r.Cache }
 
 // stored is the kind that k's objects are stored as.

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -123,7 +124,9 @@ func (r *Registry) checkVersion(w *write, s *strategy.Erased, obj, old kinds.Obj
 			obj.SetResourceVersion("")
 			return nil
 		}
-		return apierrors.NewInvalid(w.groupKind(), w.name, field.ErrorList{
+		// Here upstream names the resource where it has the kind elsewhere.
+		named := schema.GroupKind{Group: stored(w.kind).Group, Kind: stored(w.kind).Plural}
+		return apierrors.NewInvalid(named, w.name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata").Child("resourceVersion"), 0, "must be specified for an update"),
 		})
 	}

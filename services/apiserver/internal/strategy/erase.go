@@ -34,6 +34,7 @@ func (k Kind[T]) Erase() *Erased {
 		Deprecation:              k.Deprecation,
 		GracefulDelete:           eraseGraceful(k.GracefulDelete),
 		OrphansByDefault:         k.OrphansByDefault,
+		OrphanWarning:            k.OrphanWarning,
 		Columns:                  k.Columns,
 		Cells:                    oneTo[T, []any](k.Cells),
 		RowConditions:            oneTo[T, []metav1.TableRowCondition](k.RowConditions),

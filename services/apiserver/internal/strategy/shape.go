@@ -31,6 +31,7 @@ func Reshape[V, S kinds.Object](k Kind[S], shape Shape[V, S]) Kind[V] {
 		Fields:                   read[V, S, fields.Set](shape, k.Fields),
 		Warnings:                 compare[V, S, []string](shape, k.Warnings),
 		OrphansByDefault:         k.OrphansByDefault,
+		OrphanWarning:            k.OrphanWarning,
 		Columns:                  k.Columns,
 		Cells:                    read[V, S, []any](shape, k.Cells),
 		AllowCreateOnUpdate:      k.AllowCreateOnUpdate,

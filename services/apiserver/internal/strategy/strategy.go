@@ -71,6 +71,8 @@ type Kind[T kinds.Object] struct {
 	// OrphansByDefault keeps what the object owns when a deletion says nothing
 	// about it, as the kinds did that are older than garbage collection.
 	OrphansByDefault bool
+	// OrphanWarning tells clients so that leave it to the default.
+	OrphanWarning string
 
 	// Columns head the kind's table, Cells fill a row of it, and
 	// RowConditions annotate the row. Nil Columns mean DefaultColumns.

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,7 +46,9 @@ func (a *API) Connect(t testing.TB) *client.Conn {
 			t.Error(err)
 		}
 		g.Stop()
-		<-served
+		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Error(err)
+		}
 	})
 	return client.New(cc)
 }

@@ -10,15 +10,21 @@ import (
 )
 
 func role(name, label, verb string) *rbacv1.ClusterRole {
-	return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"to": label}},
-		Rules: []rbacv1.PolicyRule{{Verbs: []string{verb}, Resources: []string{"pods"}}}}
+	return &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"to": label}},
+		Rules:      []rbacv1.PolicyRule{{Verbs: []string{verb}, Resources: []string{"pods"}}},
+	}
 }
 
 func TestAggregates(t *testing.T) {
-	view := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "view", Labels: map[string]string{"to": "edit"}},
-		AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"to": "view"}}}}}
-	edit := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "edit"},
-		AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"to": "edit"}}}}}
+	view := &rbacv1.ClusterRole{
+		ObjectMeta:      metav1.ObjectMeta{Name: "view", Labels: map[string]string{"to": "edit"}},
+		AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"to": "view"}}}},
+	}
+	edit := &rbacv1.ClusterRole{
+		ObjectMeta:      metav1.ObjectMeta{Name: "edit"},
+		AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"to": "edit"}}}},
+	}
 	b := apitest.NewBench(t, view, edit, role("b", "view", "list"), role("a", "view", "get"), role("same", "view", "get"), role("c", "edit", "update"))
 	b.Add(New(b.Deps()))
 	verbs := func(name string) string {

@@ -95,8 +95,10 @@ func affected(sets cluster.Cache, before, after kinds.Object) []loop.Key {
 
 func compute(s state, now time.Time) plan.Plan {
 	if reflect.DeepEqual(s.Self.Spec.Selector, &metav1.LabelSelector{}) {
-		return plan.Plan{Do: []plan.Action{plan.Event{About: s.Self, Type: corev1.EventTypeWarning, Reason: "SelectingAll",
-			Message: "This daemon set is selecting all pods. A non-empty selector is required."}}}
+		return plan.Plan{Do: []plan.Action{plan.Event{
+			About: s.Self, Type: corev1.EventTypeWarning, Reason: "SelectingAll",
+			Message: "This daemon set is selecting all pods. A non-empty selector is required.",
+		}}}
 	}
 	if s.Self.DeletionTimestamp != nil {
 		return plan.Plan{}

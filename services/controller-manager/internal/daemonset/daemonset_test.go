@@ -21,7 +21,8 @@ import (
 func set() *appsv1.DaemonSet {
 	return &appsv1.DaemonSet{ObjectMeta: apitest.Meta("agent"), Spec: appsv1.DaemonSetSpec{
 		Selector: apitest.Select("agent"), Template: apitest.Template("agent"), RevisionHistoryLimit: ptr.To[int32](10),
-		UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType, RollingUpdate: limits("0", "1")}}}
+		UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType, RollingUpdate: limits("0", "1")},
+	}}
 }
 
 func limits(surge, unavailable string) *appsv1.RollingUpdateDaemonSet {

@@ -115,8 +115,10 @@ func compute(s state, now time.Time) plan.Plan {
 }
 
 func selectingAll(d *appsv1.Deployment) plan.Plan {
-	p := plan.Plan{Do: []plan.Action{plan.Event{About: d, Type: corev1.EventTypeWarning, Reason: "SelectingAll",
-		Message: "This deployment is selecting all pods. A non-empty selector is required."}}}
+	p := plan.Plan{Do: []plan.Action{plan.Event{
+		About: d, Type: corev1.EventTypeWarning, Reason: "SelectingAll",
+		Message: "This deployment is selecting all pods. A non-empty selector is required.",
+	}}}
 	if d.Status.ObservedGeneration < d.Generation {
 		d = d.DeepCopy()
 		d.Status.ObservedGeneration = d.Generation

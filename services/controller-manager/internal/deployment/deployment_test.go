@@ -24,8 +24,10 @@ func deploy(n int32, surge, unavailable string) *appsv1.Deployment {
 	return &appsv1.Deployment{ObjectMeta: apitest.Meta("web"), Spec: appsv1.DeploymentSpec{
 		Replicas: &n, Selector: apitest.Select("web"), Template: apitest.Template("web"),
 		RevisionHistoryLimit: ptr.To[int32](10), ProgressDeadlineSeconds: ptr.To[int32](600),
-		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType,
-			RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &s, MaxUnavailable: &u}},
+		Strategy: appsv1.DeploymentStrategy{
+			Type:          appsv1.RollingUpdateDeploymentStrategyType,
+			RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &s, MaxUnavailable: &u},
+		},
 	}}
 }
 
@@ -109,8 +111,13 @@ func TestRollingUpdateKeepsItsBounds(t *testing.T) {
 		surge, unavailable string
 		most, least        int
 	}{
-		{4, "1", "0", 5, 4}, {4, "0", "1", 4, 3}, {10, "25%", "25%", 13, 8},
-		{1, "25%", "25%", 2, 1}, {5, "100%", "0", 10, 5}, {2, "0", "1%", 2, 1}, {7, "3", "2", 10, 5},
+		{4, "1", "0", 5, 4},
+		{4, "0", "1", 4, 3},
+		{10, "25%", "25%", 13, 8},
+		{1, "25%", "25%", 2, 1},
+		{5, "100%", "0", 10, 5},
+		{2, "0", "1%", 2, 1},
+		{7, "3", "2", 10, 5},
 	} {
 		t.Run(fmt.Sprintf("%d+%s-%s", c.n, c.surge, c.unavailable), func(t *testing.T) {
 			b := bench(t, deploy(c.n, c.surge, c.unavailable)).Kubelet(nil, "n1", "n2")
@@ -241,7 +248,8 @@ func TestHistoryIsLimited(t *testing.T) {
 func TestHashCollision(t *testing.T) {
 	d := deploy(1, "1", "0")
 	other := &appsv1.ReplicaSet{ObjectMeta: apitest.Meta(setName(d)), Spec: appsv1.ReplicaSetSpec{
-		Replicas: ptr.To[int32](0), Selector: apitest.Select("else"), Template: apitest.Template("else")}}
+		Replicas: ptr.To[int32](0), Selector: apitest.Select("else"), Template: apitest.Template("else"),
+	}}
 	b := bench(t, d, other).Kubelet(nil, "n1")
 	b.Advance(time.Minute)
 	if n := get(b).Status.CollisionCount; n == nil || *n != 1 {

@@ -94,8 +94,10 @@ func (r *rollout) plan() plan.Plan {
 			if to > from {
 				direction = "up"
 			}
-			u.Say = plan.Say{About: r.d, Done: plan.Note{Reason: "ScalingReplicaSet",
-				Format: fmt.Sprintf("Scaled %s replica set %%s from %d to %d", direction, from, to)}}
+			u.Say = plan.Say{About: r.d, Done: plan.Note{
+				Reason: "ScalingReplicaSet",
+				Format: fmt.Sprintf("Scaled %s replica set %%s from %d to %d", direction, from, to),
+			}}
 		}
 		p.Add(u)
 	}

@@ -121,8 +121,10 @@ func (r *rollout) rolloutStatus() {
 		dropCondition(s, appsv1.DeploymentReplicaFailure)
 	} else if old := condition(s, appsv1.DeploymentReplicaFailure); old == nil || old.Status != c.Status || old.Reason != c.Reason {
 		dropCondition(s, appsv1.DeploymentReplicaFailure)
-		s.Conditions = append(s.Conditions, appsv1.DeploymentCondition{Type: appsv1.DeploymentReplicaFailure, Status: c.Status,
-			LastUpdateTime: c.LastTransitionTime, LastTransitionTime: c.LastTransitionTime, Reason: c.Reason, Message: c.Message})
+		s.Conditions = append(s.Conditions, appsv1.DeploymentCondition{
+			Type: appsv1.DeploymentReplicaFailure, Status: c.Status,
+			LastUpdateTime: c.LastTransitionTime, LastTransitionTime: c.LastTransitionTime, Reason: c.Reason, Message: c.Message,
+		})
 	}
 	if len(r.changed) == 0 && len(r.status()) == 0 {
 		r.lookAgain()
@@ -144,8 +146,10 @@ func (r *rollout) progress() {
 		r.setCondition(appsv1.DeploymentProgressing, corev1.ConditionTrue, rsAvailable, what+" has successfully progressed.")
 	case progressed(&r.Self.Status, s):
 		// Each bit of progress moves the time, though nothing else may change.
-		next := appsv1.DeploymentCondition{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: rsUpdated,
-			Message: what + " is progressing.", LastUpdateTime: metav1.NewTime(r.now), LastTransitionTime: metav1.NewTime(r.now)}
+		next := appsv1.DeploymentCondition{
+			Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: rsUpdated,
+			Message: what + " is progressing.", LastUpdateTime: metav1.NewTime(r.now), LastTransitionTime: metav1.NewTime(r.now),
+		}
 		if c != nil && c.Status == corev1.ConditionTrue {
 			next.LastTransitionTime = c.LastTransitionTime
 		}

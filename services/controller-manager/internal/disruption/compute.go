@@ -28,16 +28,20 @@ func compute(s state, now time.Time) plan.Plan {
 	}
 	expected, desired, unmanaged, err := s.expect()
 	if err != nil {
-		p.Add(plan.Event{About: b, Type: corev1.EventTypeWarning, Reason: "CalculateExpectedPodCountFailed",
-			Message: fmt.Sprintf("Failed to calculate the number of expected pods: %v", err)})
+		p.Add(plan.Event{
+			About: b, Type: corev1.EventTypeWarning, Reason: "CalculateExpectedPodCountFailed",
+			Message: fmt.Sprintf("Failed to calculate the number of expected pods: %v", err),
+		})
 		p.Add(s.fail(err, now)...)
 		return p
 	}
 	if unmanaged {
-		p.Add(plan.Event{About: b, Type: corev1.EventTypeWarning, Reason: "UnmanagedPods",
+		p.Add(plan.Event{
+			About: b, Type: corev1.EventTypeWarning, Reason: "UnmanagedPods",
 			Message: fmt.Sprintf("Pods selected by this PodDisruptionBudget (selector: %v) were found to be unmanaged. "+
 				"As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. "+
-				"To account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value.", b.Spec.Selector)})
+				"To account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value.", b.Spec.Selector),
+		})
 	}
 	pending := s.pending(&p, now)
 	healthy := pods.Count(s.Pods, func(pod *corev1.Pod) bool {
@@ -50,8 +54,10 @@ func compute(s state, now time.Time) plan.Plan {
 		allowed = 0
 	}
 	next := b.DeepCopy()
-	next.Status = policyv1.PodDisruptionBudgetStatus{CurrentHealthy: healthy, DesiredHealthy: desired, ExpectedPods: expected,
-		DisruptionsAllowed: allowed, DisruptedPods: pending, ObservedGeneration: b.Generation, Conditions: next.Status.Conditions}
+	next.Status = policyv1.PodDisruptionBudgetStatus{
+		CurrentHealthy: healthy, DesiredHealthy: desired, ExpectedPods: expected,
+		DisruptionsAllowed: allowed, DisruptedPods: pending, ObservedGeneration: b.Generation, Conditions: next.Status.Conditions,
+	}
 	setCondition(next, allowed > 0, "", now)
 	if !apiequality.Semantic.DeepEqual(next.Status, b.Status) {
 		p.Add(plan.UpdateStatus(next))
@@ -60,8 +66,10 @@ func compute(s state, now time.Time) plan.Plan {
 }
 
 func setCondition(b *policyv1.PodDisruptionBudget, allowed bool, failure string, now time.Time) {
-	c := metav1.Condition{Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.InsufficientPodsReason,
-		ObservedGeneration: b.Status.ObservedGeneration, LastTransitionTime: metav1.NewTime(now)}
+	c := metav1.Condition{
+		Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.InsufficientPodsReason,
+		ObservedGeneration: b.Status.ObservedGeneration, LastTransitionTime: metav1.NewTime(now),
+	}
 	switch {
 	case failure != "":
 		c.Reason, c.Message = policyv1.SyncFailedReason, failure
@@ -137,8 +145,10 @@ func (s state) pending(p *plan.Plan, now time.Time) map[string]metav1.Time {
 			p.Again(left + time.Millisecond)
 			continue
 		}
-		p.Add(plan.Event{About: pod, Type: corev1.EventTypeWarning, Reason: "NotDeleted",
-			Message: fmt.Sprintf("Pod was expected by PDB %s/%s to be deleted but it wasn't", s.Budget.Namespace, s.Budget.Name)})
+		p.Add(plan.Event{
+			About: pod, Type: corev1.EventTypeWarning, Reason: "NotDeleted",
+			Message: fmt.Sprintf("Pod was expected by PDB %s/%s to be deleted but it wasn't", s.Budget.Namespace, s.Budget.Name),
+		})
 	}
 	return out
 }

@@ -38,8 +38,10 @@ type workloads struct{ sets, deployments, stateful, controllers cluster.Cache }
 // and were not.
 func New(d loop.Deps) []loop.Loop {
 	budgets, podCache := cluster.Of[*policyv1.PodDisruptionBudget](d.API), cluster.Of[*corev1.Pod](d.API)
-	w := workloads{sets: cluster.Of[*appsv1.ReplicaSet](d.API), deployments: cluster.Of[*appsv1.Deployment](d.API),
-		stateful: cluster.Of[*appsv1.StatefulSet](d.API), controllers: cluster.Of[*corev1.ReplicationController](d.API)}
+	w := workloads{
+		sets: cluster.Of[*appsv1.ReplicaSet](d.API), deployments: cluster.Of[*appsv1.Deployment](d.API),
+		stateful: cluster.Of[*appsv1.StatefulSet](d.API), controllers: cluster.Of[*corev1.ReplicationController](d.API),
+	}
 	status := loop.New(d, loop.Spec[loop.Key, state]{
 		Name: "disruption-controller", Component: "controllermanager",
 		Sources: []loop.Source[loop.Key]{
@@ -53,8 +55,10 @@ func New(d loop.Deps) []loop.Loop {
 				return state{}, false
 			}
 			selector := owner.Selector(b.Spec.Selector)
-			s := state{Budget: b, Scales: map[types.UID]int32{}, Of: map[string]types.UID{},
-				Pods: cluster.List(podCache, k.Namespace, func(p *corev1.Pod) bool { return selector.Matches(labels.Set(p.Labels)) })}
+			s := state{
+				Budget: b, Scales: map[types.UID]int32{}, Of: map[string]types.UID{},
+				Pods: cluster.List(podCache, k.Namespace, func(p *corev1.Pod) bool { return selector.Matches(labels.Set(p.Labels)) }),
+			}
 			for _, p := range s.Pods {
 				if uid, n, ok := w.scale(p); ok {
 					s.Of[p.Name], s.Scales[uid] = uid, n
@@ -146,7 +150,9 @@ func spare(p *corev1.Pod, now time.Time) plan.Plan {
 		return plan.Plan{After: left}
 	}
 	p = p.DeepCopy()
-	pods.SetCondition(&p.Status, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionFalse,
-		ObservedGeneration: p.Generation, LastTransitionTime: metav1.NewTime(now)})
+	pods.SetCondition(&p.Status, corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionFalse,
+		ObservedGeneration: p.Generation, LastTransitionTime: metav1.NewTime(now),
+	})
 	return plan.Plan{Do: []plan.Action{plan.UpdateStatus(p)}}
 }

@@ -32,8 +32,10 @@ func budget(least, most string) *policyv1.PodDisruptionBudget {
 }
 
 func deploy(n int32) *appsv1.Deployment {
-	return &appsv1.Deployment{ObjectMeta: apitest.Meta("web"), Spec: appsv1.DeploymentSpec{Replicas: &n, Selector: apitest.Select("web"),
-		Template: apitest.Template("web"), Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}}}
+	return &appsv1.Deployment{ObjectMeta: apitest.Meta("web"), Spec: appsv1.DeploymentSpec{
+		Replicas: &n, Selector: apitest.Select("web"),
+		Template: apitest.Template("web"), Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
+	}}
 }
 
 func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
@@ -116,8 +118,10 @@ func TestStaleConditionsAreTakenBack(t *testing.T) {
 	b := bench(t, deploy(1))
 	b.Settle()
 	p := apitest.All[*corev1.Pod](b, "default")[0]
-	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
-		Reason: "PreemptionByScheduler", LastTransitionTime: metav1.NewTime(b.Clock.Now())})
+	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
+		Reason: "PreemptionByScheduler", LastTransitionTime: metav1.NewTime(b.Clock.Now()),
+	})
 	b.API.Seed(p)
 	b.Advance(time.Minute)
 	if c := pods.Condition(apitest.Get[*corev1.Pod](b, "default", p.Name), corev1.DisruptionTarget); c.Status != corev1.ConditionTrue {

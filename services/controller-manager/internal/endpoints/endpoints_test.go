@@ -19,7 +19,8 @@ import (
 func service(ports ...corev1.ServicePort) *corev1.Service {
 	s := &corev1.Service{ObjectMeta: apitest.Meta("web"), Spec: corev1.ServiceSpec{
 		Selector: map[string]string{"app": "web"}, ClusterIP: "10.96.0.9", Ports: ports,
-		IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}}}
+		IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+	}}
 	s.Labels = map[string]string{"team": "a"}
 	return s
 }
@@ -33,9 +34,13 @@ func pod(name, ip string, ready bool) *corev1.Pod {
 	if ready {
 		status = corev1.ConditionTrue
 	}
-	p := &corev1.Pod{ObjectMeta: apitest.Meta(name), Spec: corev1.PodSpec{NodeName: "n"},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}},
-			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}}}
+	p := &corev1.Pod{
+		ObjectMeta: apitest.Meta(name), Spec: corev1.PodSpec{NodeName: "n"},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}},
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}},
+		},
+	}
 	p.Labels = map[string]string{"app": "web"}
 	return p
 }

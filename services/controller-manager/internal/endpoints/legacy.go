@@ -83,11 +83,15 @@ func computeLegacy(s legacyState, _ time.Time) plan.Plan {
 		want.Annotations[corev1.EndpointsOverCapacity] = truncated
 	}
 	if s.Have == nil {
-		return plan.Plan{Do: []plan.Action{plan.Create{Object: want, Say: plan.Say{About: want, Failed: plan.Note{Reason: "FailedToCreateEndpoint",
-			Format: fmt.Sprintf("Failed to create endpoint for service %s: %%v", s.Key)}}}}}
+		return plan.Plan{Do: []plan.Action{plan.Create{Object: want, Say: plan.Say{About: want, Failed: plan.Note{
+			Reason: "FailedToCreateEndpoint",
+			Format: fmt.Sprintf("Failed to create endpoint for service %s: %%v", s.Key),
+		}}}}}
 	}
-	return plan.Plan{Do: []plan.Action{plan.Update{Object: want, Say: plan.Say{About: want, Failed: plan.Note{Reason: "FailedToUpdateEndpoint",
-		Format: fmt.Sprintf("Failed to update endpoint %s: %%v", s.Key)}}}}}
+	return plan.Plan{Do: []plan.Action{plan.Update{Object: want, Say: plan.Say{About: want, Failed: plan.Note{
+		Reason: "FailedToUpdateEndpoint",
+		Format: fmt.Sprintf("Failed to update endpoint %s: %%v", s.Key),
+	}}}}}
 }
 
 // leftover deletes the Endpoints of a Service that is gone. Those without a

@@ -35,8 +35,10 @@ type services struct {
 }
 
 func newServices(api cluster.API, batch time.Duration) *services {
-	return &services{services: cluster.Of[*corev1.Service](api), pods: cluster.Of[*corev1.Pod](api),
-		tracker: endpointutil.NewTriggerTimeTracker(), batch: batch}
+	return &services{
+		services: cluster.Of[*corev1.Service](api), pods: cluster.Of[*corev1.Pod](api),
+		tracker: endpointutil.NewTriggerTimeTracker(), batch: batch,
+	}
 }
 
 func (s *services) sources() []loop.Source[loop.Key] {

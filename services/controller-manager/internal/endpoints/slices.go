@@ -101,8 +101,10 @@ func computeSlices(s slicesState, maxPerSlice int32) plan.Plan {
 		if failure == nil {
 			return plan.Plan{}
 		}
-		return plan.Plan{Do: []plan.Action{plan.Event{About: s.Service, Type: corev1.EventTypeWarning, Reason: "FailedToUpdateEndpointSlices",
-			Message: fmt.Sprintf("Error updating Endpoint Slices for Service %s/%s: %v", s.Service.Namespace, s.Service.Name, plan.Cause(failure))}}}
+		return plan.Plan{Do: []plan.Action{plan.Event{
+			About: s.Service, Type: corev1.EventTypeWarning, Reason: "FailedToUpdateEndpointSlices",
+			Message: fmt.Sprintf("Error updating Endpoint Slices for Service %s/%s: %v", s.Service.Namespace, s.Service.Name, plan.Cause(failure)),
+		}}}
 	}}
 }
 

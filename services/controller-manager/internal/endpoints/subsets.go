@@ -102,8 +102,10 @@ func addressOf(svc *corev1.Service, p *corev1.Pod) (corev1.EndpointAddress, bool
 			continue
 		}
 		node := p.Spec.NodeName
-		a := corev1.EndpointAddress{IP: parsed.String(), NodeName: &node,
-			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID}}
+		a := corev1.EndpointAddress{
+			IP: parsed.String(), NodeName: &node,
+			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID},
+		}
 		if endpointutil.ShouldSetHostname(p, svc) {
 			a.Hostname = p.Spec.Hostname
 		}

@@ -64,9 +64,11 @@ func compute(s state, _ time.Time) plan.Plan {
 			ask.Parts = append(ask.Parts, plan.Get{Kind: x.Kind, Namespace: x.Namespace, Name: x.Name})
 			asked = append(asked, i)
 		case misplaced:
-			p.Add(plan.Event{About: o.Kind.New(), Type: corev1.EventTypeWarning, Reason: "OwnerRefInvalidNamespace",
+			p.Add(plan.Event{
+				About: o.Kind.New(), Type: corev1.EventTypeWarning, Reason: "OwnerRefInvalidNamespace",
 				Message: fmt.Sprintf("ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace %q",
-					x.Reference.APIVersion, x.Reference.Kind, o.Namespace, x.Reference.Name, x.Reference.UID, o.Namespace)})
+					x.Reference.APIVersion, x.Reference.Kind, o.Namespace, x.Reference.Name, x.Reference.UID, o.Namespace),
+			})
 			named(p.Do[len(p.Do)-1].(plan.Event).About, o)
 		}
 	}

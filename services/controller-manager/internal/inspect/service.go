@@ -122,8 +122,10 @@ func describe(c Controller, whole bool) *controllersv1.Controller {
 	out := &controllersv1.Controller{Name: c.Name, Enabled: c.Reason == "", Reason: c.Reason}
 	for _, l := range c.Loops {
 		s := l.Status()
-		x := &controllersv1.Loop{Part: s.Part, Running: s.Running, Workers: int32(s.Workers), Depth: int32(s.Depth),
-			Reconciles: s.Reconciles, Failures: s.Failures}
+		x := &controllersv1.Loop{
+			Part: s.Part, Running: s.Running, Workers: int32(s.Workers), Depth: int32(s.Depth),
+			Reconciles: s.Reconciles, Failures: s.Failures,
+		}
 		if !s.Last.IsZero() {
 			x.Last = timestamppb.New(s.Last)
 		}
@@ -141,8 +143,10 @@ func describe(c Controller, whole bool) *controllersv1.Controller {
 }
 
 func reconcile(r loop.Record) *controllersv1.Reconcile {
-	out := &controllersv1.Reconcile{Controller: r.Controller, Part: r.Part, Key: r.Key, Start: timestamppb.New(r.Start),
-		Took: durationpb.New(r.Took), Actions: r.Actions, Error: r.Err}
+	out := &controllersv1.Reconcile{
+		Controller: r.Controller, Part: r.Part, Key: r.Key, Start: timestamppb.New(r.Start),
+		Took: durationpb.New(r.Took), Actions: r.Actions, Error: r.Err,
+	}
 	if r.After > 0 {
 		out.AgainAfter = durationpb.New(r.After.Round(time.Millisecond))
 	}

@@ -229,8 +229,10 @@ func (l *cronLook) existed(at time.Time, out plan.Outcome) plan.Plan {
 }
 
 func (l *cronLook) started(at time.Time, j *batchv1.Job) {
-	l.cj.Status.Active = append(l.cj.Status.Active, corev1.ObjectReference{Kind: "Job", APIVersion: batchv1.SchemeGroupVersion.String(),
-		Namespace: j.Namespace, Name: j.Name, UID: j.UID, ResourceVersion: j.ResourceVersion})
+	l.cj.Status.Active = append(l.cj.Status.Active, corev1.ObjectReference{
+		Kind: "Job", APIVersion: batchv1.SchemeGroupVersion.String(),
+		Namespace: j.Namespace, Name: j.Name, UID: j.UID, ResourceVersion: j.ResourceVersion,
+	})
 	l.cj.Status.LastScheduleTime = &metav1.Time{Time: at}
 	if s, err := parseSchedule(l.cj); err == nil {
 		l.after = untilNext(l.cj, s, l.now)
@@ -238,10 +240,14 @@ func (l *cronLook) started(at time.Time, j *batchv1.Job) {
 }
 
 func (l *cronLook) remove(name string, uid types.UID) {
-	l.do = append(l.do, plan.Delete{Kind: kinds.For[*batchv1.Job](), Namespace: l.cj.Namespace, Name: name, UID: uid,
+	l.do = append(l.do, plan.Delete{
+		Kind: kinds.For[*batchv1.Job](), Namespace: l.cj.Namespace, Name: name, UID: uid,
 		Options: metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)},
-		Say: plan.Say{About: l.Self, Done: plan.Note{Reason: "SuccessfulDelete", Format: "Deleted job %s"},
-			Failed: plan.Note{Reason: "FailedDelete", Format: "Deleted job: %v"}}})
+		Say: plan.Say{
+			About: l.Self, Done: plan.Note{Reason: "SuccessfulDelete", Format: "Deleted job %s"},
+			Failed: plan.Note{Reason: "FailedDelete", Format: "Deleted job: %v"},
+		},
+	})
 	l.forget(uid)
 }
 

@@ -14,8 +14,10 @@ import (
 )
 
 func cronJob(schedule string, policy batchv1.ConcurrencyPolicy) *batchv1.CronJob {
-	cj := &batchv1.CronJob{ObjectMeta: apitest.Meta("c"), Spec: batchv1.CronJobSpec{Schedule: schedule, ConcurrencyPolicy: policy,
-		SuccessfulJobsHistoryLimit: ptr.To[int32](3), FailedJobsHistoryLimit: ptr.To[int32](1)}}
+	cj := &batchv1.CronJob{ObjectMeta: apitest.Meta("c"), Spec: batchv1.CronJobSpec{
+		Schedule: schedule, ConcurrencyPolicy: policy,
+		SuccessfulJobsHistoryLimit: ptr.To[int32](3), FailedJobsHistoryLimit: ptr.To[int32](1),
+	}}
 	cj.Spec.JobTemplate.Spec = job(1, 1).Spec
 	cj.CreationTimestamp = metav1.NewTime(apitest.Epoch)
 	return cj

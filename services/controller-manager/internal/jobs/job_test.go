@@ -19,7 +19,8 @@ import (
 func job(parallelism, completions int32) *batchv1.Job {
 	return &batchv1.Job{ObjectMeta: apitest.Meta("j"), Spec: batchv1.JobSpec{
 		Parallelism: &parallelism, Completions: &completions, BackoffLimit: ptr.To[int32](6),
-		Selector: apitest.Select("j"), Template: apitest.Template("j")}}
+		Selector: apitest.Select("j"), Template: apitest.Template("j"),
+	}}
 }
 
 func asIndexed(j *batchv1.Job) *batchv1.Job {
@@ -239,8 +240,10 @@ func TestPodFailurePolicy(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			j := job(1, 1)
 			j.Spec.BackoffLimit = ptr.To[int32](0)
-			j.Spec.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{{Action: c.action,
-				OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{1}}}}}
+			j.Spec.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{{
+				Action:      c.action,
+				OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{1}},
+			}}}
 			b := bench(t, j).Kubelet(nil, "n")
 			b.Advance(time.Second)
 			b.Finish(running(b)[0], corev1.PodFailed)

@@ -54,8 +54,10 @@ func compute(f family, now time.Time) plan.Plan {
 		return leave(f)
 	}
 	if m := j.Spec.CompletionMode; m != nil && *m != batchv1.NonIndexedCompletion && *m != batchv1.IndexedCompletion {
-		return plan.Plan{Do: []plan.Action{plan.Event{About: j, Type: corev1.EventTypeWarning, Reason: "UnknownCompletionMode",
-			Message: "Skipped Job sync because completion mode is unknown"}}}
+		return plan.Plan{Do: []plan.Action{plan.Event{
+			About: j, Type: corev1.EventTypeWarning, Reason: "UnknownCompletionMode",
+			Message: "Skipped Job sync because completion mode is unknown",
+		}}}
 	}
 	l := newLook(f, now)
 	l.judge()

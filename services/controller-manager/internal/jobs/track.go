@@ -195,8 +195,10 @@ func (l *look) tell(job *batchv1.Job, final *batchv1.JobCondition) []plan.Action
 	}
 	var out []plan.Action
 	if c := job.Spec.Completions; c != nil && job.Status.Succeeded > *c {
-		out = append(out, plan.Event{About: l.self, Type: corev1.EventTypeWarning, Reason: "TooManySucceededPods",
-			Message: "Too many succeeded pods running after completion count reached"})
+		out = append(out, plan.Event{
+			About: l.self, Type: corev1.EventTypeWarning, Reason: "TooManySucceededPods",
+			Message: "Too many succeeded pods running after completion count reached",
+		})
 	}
 	return append(out, plan.Event{About: l.self, Type: corev1.EventTypeNormal, Reason: "Completed", Message: "Job completed"})
 }

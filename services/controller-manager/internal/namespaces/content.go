@@ -90,8 +90,10 @@ func RootCA(d loop.Deps, bundle []byte) loop.Loop {
 func publish(s state[*corev1.ConfigMap], data map[string]string) plan.Plan {
 	if !s.Present {
 		return plan.Plan{Do: []plan.Action{plan.Create{MayExist: true, Object: &corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace.Name, Name: rootCAName,
-				Annotations: map[string]string{descriptionAnnotation: rootCADescription}},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: s.Namespace.Name, Name: rootCAName,
+				Annotations: map[string]string{descriptionAnnotation: rootCADescription},
+			},
 			Data: data,
 		}}}}
 	}

@@ -119,8 +119,10 @@ func (d *deletion) sweep(of []*kinds.Kind, after func() plan.Plan) plan.Plan {
 		var remove plan.Parallel
 		for _, k := range found {
 			// Background, so that the garbage collector gives nothing back.
-			remove.Parts = append(remove.Parts, plan.DeleteAll{Kind: k, Namespace: d.ns.Name,
-				Options: metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}})
+			remove.Parts = append(remove.Parts, plan.DeleteAll{
+				Kind: k, Namespace: d.ns.Name,
+				Options: metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)},
+			})
 		}
 		return plan.Plan{Do: []plan.Action{remove}, Then: func(out plan.Outcome) plan.Plan {
 			d.note(out)

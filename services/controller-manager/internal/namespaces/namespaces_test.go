@@ -14,8 +14,10 @@ import (
 )
 
 func space(name string) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}}
+	return &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive},
+	}
 }
 
 func TestEveryNamespaceGetsItsContent(t *testing.T) {

@@ -112,8 +112,10 @@ func computeEviction(s evictionState, now time.Time) plan.Plan {
 	}
 	p := s.Pod
 	return plan.Plan{Do: []plan.Action{
-		plan.Event{About: p, Type: corev1.EventTypeNormal, Reason: "TaintManagerEviction",
-			Message: fmt.Sprintf("Marking for deletion Pod %s/%s", p.Namespace, p.Name)},
+		plan.Event{
+			About: p, Type: corev1.EventTypeNormal, Reason: "TaintManagerEviction",
+			Message: fmt.Sprintf("Marking for deletion Pod %s/%s", p.Namespace, p.Name),
+		},
 		disrupted(p, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", "", now),
 		plan.DeleteOf(p),
 	}}

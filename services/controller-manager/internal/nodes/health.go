@@ -136,9 +136,11 @@ func silent(n *corev1.Node, now time.Time) *corev1.Node {
 		c := condition(n, t)
 		switch {
 		case c == nil:
-			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: t, Status: corev1.ConditionUnknown,
+			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{
+				Type: t, Status: corev1.ConditionUnknown,
 				Reason: "NodeStatusNeverUpdated", Message: "Kubelet never posted node status.",
-				LastHeartbeatTime: n.CreationTimestamp, LastTransitionTime: metav1.NewTime(now)})
+				LastHeartbeatTime: n.CreationTimestamp, LastTransitionTime: metav1.NewTime(now),
+			})
 		case c.Status != corev1.ConditionUnknown:
 			c.Status, c.Reason, c.Message = corev1.ConditionUnknown, "NodeStatusUnknown", "Kubelet stopped posting node status."
 			c.LastTransitionTime = metav1.NewTime(now)

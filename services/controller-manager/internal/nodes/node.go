@@ -88,8 +88,10 @@ func patchNode(n *corev1.Node, pt types.PatchType, patch map[string]any) plan.Ac
 
 // nodeEvent is an event about a node in the words of upstream's helper.
 func nodeEvent(n *corev1.Node, reason, format string, args ...any) plan.Action {
-	return plan.Event{About: n, Type: corev1.EventTypeNormal, Reason: reason,
-		Message: fmt.Sprintf("Node %s event: %s", n.Name, fmt.Sprintf(format, args...))}
+	return plan.Event{
+		About: n, Type: corev1.EventTypeNormal, Reason: reason,
+		Message: fmt.Sprintf("Node %s event: %s", n.Name, fmt.Sprintf(format, args...)),
+	}
 }
 
 // statusEvent tells that a node came into some state.
@@ -102,8 +104,10 @@ func statusEvent(n *corev1.Node, status string) plan.Action {
 func disrupted(p *corev1.Pod, reason, message string, phase corev1.PodPhase, now time.Time) plan.Action {
 	status := map[string]any{}
 	if reason != "" {
-		c := corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: reason, Message: message,
-			ObservedGeneration: p.Generation, LastTransitionTime: metav1.NewTime(now)}
+		c := corev1.PodCondition{
+			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: reason, Message: message,
+			ObservedGeneration: p.Generation, LastTransitionTime: metav1.NewTime(now),
+		}
 		status["conditions"] = []corev1.PodCondition{c}
 	}
 	if phase != "" {
@@ -114,6 +118,8 @@ func disrupted(p *corev1.Pod, reason, message string, phase corev1.PodPhase, now
 	if err != nil {
 		panic(err) // API types always marshal
 	}
-	return plan.Patch{Kind: kinds.ForObject(p), Namespace: p.Namespace, Name: p.Name, Type: types.StrategicMergePatchType,
-		Data: data, Subresource: "status", MayMiss: true}
+	return plan.Patch{
+		Kind: kinds.ForObject(p), Namespace: p.Namespace, Name: p.Name, Type: types.StrategicMergePatchType,
+		Data: data, Subresource: "status", MayMiss: true,
+	}
 }

@@ -20,19 +20,25 @@ import (
 	"coracle.local/services/controller-manager/internal/pods"
 )
 
-var defaults = LifecycleConfig{MonitorGracePeriod: 40 * time.Second, StartupGracePeriod: time.Minute,
-	EvictionRate: 0.1, SecondaryEvictionRate: 0.01, LargeClusterSize: 50, UnhealthyZoneThreshold: 0.55}
+var defaults = LifecycleConfig{
+	MonitorGracePeriod: 40 * time.Second, StartupGracePeriod: time.Minute,
+	EvictionRate: 0.1, SecondaryEvictionRate: 0.01, LargeClusterSize: 50, UnhealthyZoneThreshold: 0.55,
+}
 
 func node(name string) *corev1.Node {
 	t := metav1.NewTime(apitest.Epoch)
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: t, Labels: map[string]string{corev1.LabelOSStable: "linux"}},
-		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: t, LastTransitionTime: t}}}}
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: t, Labels: map[string]string{corev1.LabelOSStable: "linux"}},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: t, LastTransitionTime: t}}},
+	}
 }
 
 func podOn(name, node string, tolerations ...corev1.Toleration) *corev1.Pod {
 	t := metav1.NewTime(apitest.Epoch)
-	return &corev1.Pod{ObjectMeta: apitest.Meta(name), Spec: corev1.PodSpec{NodeName: node, Tolerations: tolerations},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: t}}}}
+	return &corev1.Pod{
+		ObjectMeta: apitest.Meta(name), Spec: corev1.PodSpec{NodeName: node, Tolerations: tolerations},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: t}}},
+	}
 }
 
 func tolerate(key string, seconds int64) corev1.Toleration {

@@ -172,8 +172,10 @@ func patch(t kinds.Object, m meta) plan.Action {
 	if err != nil {
 		panic(err) // strings and booleans always marshal
 	}
-	return plan.Patch{Kind: kinds.ForObject(t), Namespace: t.GetNamespace(), Name: t.GetName(),
-		Type: types.StrategicMergePatchType, Data: data, MayMiss: true}
+	return plan.Patch{
+		Kind: kinds.ForObject(t), Namespace: t.GetNamespace(), Name: t.GetName(),
+		Type: types.StrategicMergePatchType, Data: data, MayMiss: true,
+	}
 }
 
 // RemoveFinalizer takes a finalizer off an object.

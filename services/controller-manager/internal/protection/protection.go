@@ -136,8 +136,10 @@ func (g guard[T]) loop(d loop.Deps) loop.Loop {
 		t, ok := cluster.Get[T](things, k.Namespace, k.Name)
 		return t, ok && g.held(t) == (t.GetDeletionTimestamp() != nil)
 	}
-	spec := loop.Spec[loop.Key, state[T]]{Name: g.name, Compute: g.compute,
-		Sources: []loop.Source[loop.Key]{{Cache: things, Keys: owner.Self}}}
+	spec := loop.Spec[loop.Key, state[T]]{
+		Name: g.name, Compute: g.compute,
+		Sources: []loop.Source[loop.Key]{{Cache: things, Keys: owner.Self}},
+	}
 	var caches []cluster.Cache
 	for _, u := range g.users {
 		c := d.API.Cache(u.kind)

@@ -59,8 +59,10 @@ var replicationControllers = form[*corev1.ReplicationController]{
 			ObservedGeneration: rc.Status.ObservedGeneration,
 		}
 		for _, c := range rc.Status.Conditions {
-			s.Conditions = append(s.Conditions, appsv1.ReplicaSetCondition{Type: appsv1.ReplicaSetConditionType(c.Type),
-				Status: c.Status, LastTransitionTime: c.LastTransitionTime, Reason: c.Reason, Message: c.Message})
+			s.Conditions = append(s.Conditions, appsv1.ReplicaSetCondition{
+				Type:   appsv1.ReplicaSetConditionType(c.Type),
+				Status: c.Status, LastTransitionTime: c.LastTransitionTime, Reason: c.Reason, Message: c.Message,
+			})
 		}
 		return s
 	},
@@ -73,7 +75,8 @@ var replicationControllers = form[*corev1.ReplicationController]{
 		for _, c := range s.Conditions {
 			rc.Status.Conditions = append(rc.Status.Conditions, corev1.ReplicationControllerCondition{
 				Type: corev1.ReplicationControllerConditionType(c.Type), Status: c.Status,
-				LastTransitionTime: c.LastTransitionTime, Reason: c.Reason, Message: c.Message})
+				LastTransitionTime: c.LastTransitionTime, Reason: c.Reason, Message: c.Message,
+			})
 		}
 		return rc
 	},

@@ -147,8 +147,10 @@ func (f form[C]) next(self C, matching, active []*corev1.Pod, failure error, now
 		if len(active) > int(want.replicas) {
 			reason = "FailedDelete"
 		}
-		status.Conditions = append(status.Conditions, appsv1.ReplicaSetCondition{Type: appsv1.ReplicaSetReplicaFailure,
-			Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(now), Reason: reason, Message: plan.Cause(failure).Error()})
+		status.Conditions = append(status.Conditions, appsv1.ReplicaSetCondition{
+			Type:   appsv1.ReplicaSetReplicaFailure,
+			Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(now), Reason: reason, Message: plan.Cause(failure).Error(),
+		})
 	case failure == nil && failed >= 0:
 		status.Conditions = append(status.Conditions[:failed:failed], status.Conditions[failed+1:]...)
 	}

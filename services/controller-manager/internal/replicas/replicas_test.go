@@ -17,8 +17,10 @@ import (
 )
 
 func set(n int32) *appsv1.ReplicaSet {
-	return &appsv1.ReplicaSet{ObjectMeta: apitest.Meta("web"),
-		Spec: appsv1.ReplicaSetSpec{Replicas: &n, Selector: apitest.Select("web"), Template: apitest.Template("web")}}
+	return &appsv1.ReplicaSet{
+		ObjectMeta: apitest.Meta("web"),
+		Spec:       appsv1.ReplicaSetSpec{Replicas: &n, Selector: apitest.Select("web"), Template: apitest.Template("web")},
+	}
 }
 
 func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
@@ -163,8 +165,10 @@ func TestAvailableAfterMinReadySeconds(t *testing.T) {
 
 func TestReplicationController(t *testing.T) {
 	tpl := apitest.Template("web")
-	rc := &corev1.ReplicationController{ObjectMeta: apitest.Meta("web"),
-		Spec: corev1.ReplicationControllerSpec{Replicas: ptr.To[int32](2), Selector: map[string]string{"app": "web"}, Template: &tpl}}
+	rc := &corev1.ReplicationController{
+		ObjectMeta: apitest.Meta("web"),
+		Spec:       corev1.ReplicationControllerSpec{Replicas: ptr.To[int32](2), Selector: map[string]string{"app": "web"}, Template: &tpl},
+	}
 	b := apitest.NewBench(t, rc)
 	b.Add(ReplicationControllers(b.Deps())).Kubelet(nil, "n1")
 	b.Settle()

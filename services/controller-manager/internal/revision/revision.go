@@ -70,8 +70,10 @@ func New(o kinds.Object, templateLabels map[string]string, number int64, hash fu
 	}
 	labels[hashLabel] = h
 	return &appsv1.ControllerRevision{
-		ObjectMeta: metav1.ObjectMeta{Namespace: o.GetNamespace(), Name: Name(o.GetName(), h), Labels: labels, Annotations: maps.Clone(o.GetAnnotations()),
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(o, kinds.ForObject(o).GroupVersionKind())}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: o.GetNamespace(), Name: Name(o.GetName(), h), Labels: labels, Annotations: maps.Clone(o.GetAnnotations()),
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(o, kinds.ForObject(o).GroupVersionKind())},
+		},
 		Data: runtime.RawExtension{Raw: data}, Revision: number,
 	}, nil
 }

@@ -24,8 +24,10 @@ func TestHashIsUpstreams(t *testing.T) {
 }
 
 func TestApplyRestoresTheTemplateAlone(t *testing.T) {
-	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "s"}, Spec: appsv1.StatefulSetSpec{Replicas: ptr.To[int32](1),
-		Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "old", Image: "1"}}, Volumes: []corev1.Volume{{Name: "v"}}}}}}
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "s"}, Spec: appsv1.StatefulSetSpec{
+		Replicas: ptr.To[int32](1),
+		Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "old", Image: "1"}}, Volumes: []corev1.Volume{{Name: "v"}}}},
+	}}
 	r, err := New(set, map[string]string{"app": "s"}, 1, func(data []byte) string { return Hash(data, nil) }, HashLabel)
 	if err != nil {
 		t.Fatal(err)

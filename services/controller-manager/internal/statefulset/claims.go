@@ -41,9 +41,11 @@ func (u *update) missingClaims(p *corev1.Pod) []plan.Action {
 			c.Labels = map[string]string{}
 		}
 		maps.Copy(c.Labels, u.Self.Spec.Selector.MatchLabels)
-		out = append(out, plan.Create{Object: c, MayExist: true, Say: plan.Say{About: u.Self,
+		out = append(out, plan.Create{Object: c, MayExist: true, Say: plan.Say{
+			About:  u.Self,
 			Done:   plan.Note{Reason: "SuccessfulCreate", Format: fmt.Sprintf("Create Claim %%s Pod %s in StatefulSet %s success", p.Name, u.Self.Name)},
-			Failed: plan.Note{Reason: "FailedCreate", Format: fmt.Sprintf("Create Claim %s for Pod %s in StatefulSet %s failed error: %%v", name, p.Name, u.Self.Name)}}})
+			Failed: plan.Note{Reason: "FailedCreate", Format: fmt.Sprintf("Create Claim %s for Pod %s in StatefulSet %s failed error: %%v", name, p.Name, u.Self.Name)},
+		}})
 	}
 	return out
 }
@@ -96,8 +98,10 @@ func (u *update) fixClaims(p *corev1.Pod) []plan.Action {
 		switch down := !inRange(p, u.Self); {
 		case foreign:
 			if len(want) < len(c.OwnerReferences) {
-				out = append(out, plan.Event{About: u.Self, Type: corev1.EventTypeWarning, Reason: "ConflictingController",
-					Message: fmt.Sprintf("PersistentVolumeClaim %s has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim", c.Name)})
+				out = append(out, plan.Event{
+					About: u.Self, Type: corev1.EventTypeWarning, Reason: "ConflictingController",
+					Message: fmt.Sprintf("PersistentVolumeClaim %s has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim", c.Name),
+				})
 			}
 		case scaled && down:
 			want = append(want, *metav1.NewControllerRef(p, kinds.ForObject(p).GroupVersionKind()))

@@ -79,7 +79,8 @@ func store(s *appsv1.StatefulSet, p *corev1.Pod) {
 		t := &s.Spec.VolumeClaimTemplates[i]
 		claimed[t.Name] = true
 		out = append(out, corev1.Volume{Name: t.Name, VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claimName(s, t, ordinal(p))}}})
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claimName(s, t, ordinal(p))},
+		}})
 	}
 	for _, v := range p.Spec.Volumes {
 		if !claimed[v.Name] {

@@ -122,7 +122,8 @@ func newUpdate(s state, now time.Time) (*update, *plan.Plan) {
 		return nil, wait
 	}
 	u := &update{state: s, now: now, revisions: revisions, next: next, current: next, status: &appsv1.StatefulSetStatus{
-		ObservedGeneration: set.Generation, CollisionCount: &collisions, Conditions: set.Status.Conditions}}
+		ObservedGeneration: set.Generation, CollisionCount: &collisions, Conditions: set.Status.Conditions,
+	}}
 	for _, r := range revisions {
 		if r.Name == set.Status.CurrentRevision {
 			u.current = r

@@ -21,7 +21,8 @@ func set(n int32) *appsv1.StatefulSet {
 	return &appsv1.StatefulSet{ObjectMeta: apitest.Meta("db"), Spec: appsv1.StatefulSetSpec{
 		Replicas: &n, Selector: apitest.Select("db"), Template: apitest.Template("db"), ServiceName: "db",
 		UpdateStrategy:       appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType},
-		RevisionHistoryLimit: ptr.To[int32](2)}}
+		RevisionHistoryLimit: ptr.To[int32](2),
+	}}
 }
 
 func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
@@ -189,7 +190,8 @@ func TestClaimsAndTheirRetention(t *testing.T) {
 	s := set(2)
 	s.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}}}
 	s.Spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
-		WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.DeletePersistentVolumeClaimRetentionPolicyType}
+		WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.DeletePersistentVolumeClaimRetentionPolicyType,
+	}
 	b := bench(t, s).Kubelet(nil, "n")
 	b.Settle()
 	claim := apitest.Get[*corev1.PersistentVolumeClaim](b, "default", "data-db-1")

@@ -143,9 +143,11 @@ func (u *update) version(n int) (*appsv1.StatefulSet, string, error) {
 }
 
 func (u *update) say(verb string) plan.Say {
-	return plan.Say{About: u.Self,
+	return plan.Say{
+		About:  u.Self,
 		Done:   plan.Note{Reason: "Successful" + verb, Format: fmt.Sprintf("%s Pod %%s in StatefulSet %s successful", verb, u.Self.Name)},
-		Failed: plan.Note{Reason: "Failed" + verb, Format: fmt.Sprintf("%s Pod in StatefulSet %s failed error: %%v", verb, u.Self.Name)}}
+		Failed: plan.Note{Reason: "Failed" + verb, Format: fmt.Sprintf("%s Pod in StatefulSet %s failed error: %%v", verb, u.Self.Name)},
+	}
 }
 
 func (u *update) delete(p *corev1.Pod) plan.Action {

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	proxyv1 "coracle.local/proto/coracle/proxy/v1"
 	"coracle.local/services/kube-proxy/internal/model"
@@ -111,4 +111,3 @@ func (s *Service) port(p *model.Port) *proxyv1.ServicePort {
 	}
 	return out
 }
-

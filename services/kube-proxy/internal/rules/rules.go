@@ -114,8 +114,14 @@ func (b *builder) add(table, chain, rule string) {
 func (b *builder) fixed() {
 	for _, c := range []Chain{
 		{NAT, Canary},
-		{NAT, services}, {NAT, nodePorts}, {NAT, postrouting}, {NAT, markMasquerade},
-		{Filter, services}, {Filter, externalServices}, {Filter, forward}, {Filter, firewall},
+		{NAT, services},
+		{NAT, nodePorts},
+		{NAT, postrouting},
+		{NAT, markMasquerade},
+		{Filter, services},
+		{Filter, externalServices},
+		{Filter, forward},
+		{Filter, firewall},
 	} {
 		b.chain(c.Table, c.Name)
 	}

@@ -75,7 +75,7 @@ func TestPodsWithClaims(t *testing.T) {
 			c.Spec.VolumeName = "lost"
 			c.Annotations = map[string]string{"pv.kubernetes.io/bind-completed": "yes"}
 			h.SetClaim(c)
-		}, "", "0/2 nodes are available: 2 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)." + unhelpful},
+		}, "", `0/2 nodes are available: persistentvolume "lost" not found.` + unhelpful},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -28,14 +29,16 @@ func (volumeZone) Prepare(p *cluster.Pod, v *cluster.View) Prepared {
 		if source == nil {
 			continue
 		}
-		// Claims and volumes that are missing are the business of VolumeBinding.
+		// Claims that are missing or not bound are the business of VolumeBinding.
 		claim := v.Volumes.Claim(p.Object.Namespace, source.ClaimName)
 		if claim == nil || claim.Spec.VolumeName == "" {
 			continue
 		}
-		if volume := v.Volumes.Volume(claim.Spec.VolumeName); volume != nil {
-			zones = append(zones, zonesOf(volume)...)
+		volume := v.Volumes.Volume(claim.Spec.VolumeName)
+		if volume == nil {
+			return Prepared{All: rejectForGood(VolumeZone, fmt.Sprintf("persistentvolume %q not found", claim.Spec.VolumeName))}
 		}
+		zones = append(zones, zonesOf(volume)...)
 	}
 	if len(zones) == 0 {
 		return Prepared{}

@@ -77,6 +77,7 @@ func All() []Scorer {
 		interPodAffinity{},
 		balancedAllocation{},
 		imageLocality{},
+		volumeBinding{},
 	}
 }
 

@@ -54,7 +54,7 @@ func (c *call) delete() error {
 		return err
 	}
 	code := http.StatusOK
-	if !gone && o.OrphanDependents != nil && !*o.OrphanDependents { //nolint:staticcheck // older clients still send it
+	if !gone && o.OrphanDependents != nil && !*o.OrphanDependents {
 		code = http.StatusAccepted
 	}
 	if !gone || surface.ReturnsDeleted(c.kind) {

@@ -69,7 +69,9 @@ func (s *server) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
 	}()
 	if err := c.admit(); err != nil {
 		if w.code == 0 {
-			header.Set("X-Content-Type-Options", "nosniff")
+			if apierrors.IsForbidden(err) {
+				header.Set("X-Content-Type-Options", "nosniff")
+			}
 			s.respond.Error(w, c.r, err)
 		}
 		return

@@ -84,9 +84,14 @@ func (f *front) replace(ctx context.Context, w *wire.Write[kinds.Object], subres
 	}
 	o := writeOptions(w.Options)
 	o.Options = &metav1.UpdateOptions{FieldManager: o.FieldManager, DryRun: dryRun(o.DryRun)}
-	obj, _, err := f.Registry.Update(ctx, f.kind, namespace, name, subresource, func(kinds.Object) (kinds.Object, error) {
+	obj, _, err := f.Registry.Update(ctx, f.kind, namespace, name, subresource, func(current kinds.Object) (kinds.Object, error) {
 		// A retry must not see what an earlier try made of it.
-		return w.Object.DeepCopyObject().(kinds.Object), nil
+		obj := w.Object.DeepCopyObject().(kinds.Object)
+		if len(obj.GetManagedFields()) == 0 {
+			// Our components' informers drop them; that is no wish to lose them.
+			obj.SetManagedFields(current.GetManagedFields())
+		}
+		return obj, nil
 	}, registry.UpdateOptions{WriteOptions: o})
 	if err != nil {
 		return nil, err

@@ -75,7 +75,9 @@ func Job() strategy.Kind[*batchv1.Job] {
 			}
 			return jobWarnings(specPath, &j.Spec)
 		},
-		OrphansByDefault:         true,
+		OrphansByDefault: true,
+		OrphanWarning: "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them " +
+			"or set propagationPolicy=Orphan to suppress this warning",
 		AllowUnconditionalUpdate: true,
 		ResetFields:              map[string][]string{"": {"status"}, "status": {"spec"}},
 		Columns: cells.Columns(

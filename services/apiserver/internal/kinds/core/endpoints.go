@@ -20,8 +20,8 @@ import (
 
 // The kind is deprecated and served all the same.
 type (
-	endpointsKind  = corev1.Endpoints      //nolint:staticcheck // as said
-	endpointSubset = corev1.EndpointSubset //nolint:staticcheck // as said
+	endpointsKind  = corev1.Endpoints
+	endpointSubset = corev1.EndpointSubset
 )
 
 // Endpoints is the behaviour of core/v1 Endpoints.

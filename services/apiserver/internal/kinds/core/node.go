@@ -24,7 +24,7 @@ func Node() strategy.Kind[*corev1.Node] {
 	info, status := corev1.NodeSystemInfo{}.SwaggerDoc(), corev1.NodeStatus{}.SwaggerDoc()
 	return strategy.Kind[*corev1.Node]{
 		Default:        defaultNode,
-		PrepareCreate:  func(n *corev1.Node) { dropNodeFields(n); n.Spec.ConfigSource, n.Status.Config = nil, nil }, //nolint:staticcheck // what is deprecated is dropped
+		PrepareCreate:  func(n *corev1.Node) { dropNodeFields(n); n.Spec.ConfigSource, n.Status.Config = nil, nil },
 		PrepareUpdate:  prepareNodeUpdate,
 		ValidateCreate: validateNode,
 		ValidateUpdate: validateNodeUpdate,
@@ -80,14 +80,14 @@ func dropNodeFields(n *corev1.Node) { n.Spec.PodPreemptionPolicy = nil }
 func prepareNodeUpdate(n, old *corev1.Node) {
 	n.Status = old.Status
 	dropNodeFields(n)
-	if old.Spec.ConfigSource == nil { //nolint:staticcheck // what is deprecated is dropped
-		n.Spec.ConfigSource = nil //nolint:staticcheck // what is deprecated is dropped
+	if old.Spec.ConfigSource == nil {
+		n.Spec.ConfigSource = nil
 	}
 }
 
 func nodeWarnings(n, _ *corev1.Node) []string {
 	var warnings []string
-	if n.Spec.ConfigSource != nil { //nolint:staticcheck // what is deprecated is dropped
+	if n.Spec.ConfigSource != nil {
 		warnings = append(warnings, "spec.configSource: the feature is removed")
 	}
 	if n.Spec.DoNotUseExternalID != "" {

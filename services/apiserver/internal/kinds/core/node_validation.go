@@ -182,8 +182,8 @@ func validateNodeStatus(n, old *corev1.Node) field.ErrorList {
 // validateNodeConfig is for nodes that still have a dynamic configuration.
 func validateNodeConfig(n *corev1.Node) field.ErrorList {
 	var errs field.ErrorList
-	if n.Spec.ConfigSource != nil { //nolint:staticcheck // what is deprecated is dropped
-		errs = append(errs, validateConfigSource(specPath.Child("configSource"), n.Spec.ConfigSource, false)...) //nolint:staticcheck // what is deprecated is dropped
+	if n.Spec.ConfigSource != nil {
+		errs = append(errs, validateConfigSource(specPath.Child("configSource"), n.Spec.ConfigSource, false)...)
 	}
 	if config := n.Status.Config; config != nil {
 		for _, source := range []struct {

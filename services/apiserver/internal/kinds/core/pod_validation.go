@@ -96,7 +96,7 @@ func validateTemplateMeta(p *field.Path, meta *metav1.ObjectMeta) field.ErrorLis
 		{"name", meta.Name != ""},
 		{"generateName", meta.GenerateName != ""},
 		{"namespace", meta.Namespace != ""},
-		{"selfLink", meta.SelfLink != ""}, //nolint:staticcheck // refused because it is deprecated
+		{"selfLink", meta.SelfLink != ""},
 		{"uID", meta.UID != ""},
 		{"resourceVersion", meta.ResourceVersion != ""},
 		{"generation", meta.Generation != 0},

@@ -69,7 +69,7 @@ func validateAttacher(p *field.Path, name string) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(p, "")}
 	}
-	errs := check.All(p, name, content.IsDNS1123SubdomainCaseless(name)) //nolint:staticcheck // the rule of these names
+	errs := check.All(p, name, content.IsDNS1123SubdomainCaseless(name))
 	if len(name) > maxAttacher {
 		errs = append(errs, field.TooLong(p, "", maxAttacher))
 	}

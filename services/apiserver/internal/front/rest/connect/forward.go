@@ -117,6 +117,7 @@ func (c *Connector) forward(conn httpstream.Connection, streams *pairs, pod *cor
 type pair struct {
 	port         int32
 	data, errors httpstream.Stream
+	sent         []<-chan struct{}
 	late         *time.Timer
 }
 
@@ -136,7 +137,7 @@ func newPairs(ctx context.Context) *pairs {
 }
 
 // opened takes a new stream, or refuses it.
-func (s *pairs) opened(stream httpstream.Stream, _ <-chan struct{}) error {
+func (s *pairs) opened(stream httpstream.Stream, sent <-chan struct{}) error {
 	text := stream.Headers().Get("port")
 	if text == "" {
 		return errors.New(`"port" header is required`)
@@ -152,29 +153,40 @@ func (s *pairs) opened(stream httpstream.Stream, _ <-chan struct{}) error {
 	if kind != "data" && kind != "error" {
 		return fmt.Errorf("invalid stream type %q", kind)
 	}
-	p, err := s.add(stream, kind, int32(port))
+	p, err := s.add(replied{stream, sent}, kind, int32(port))
 	if err != nil || p == nil {
 		return err
 	}
 	// The library waits for this function before it takes further frames.
-	go func() {
-		select {
-		case s.complete <- p:
-		case <-s.ctx.Done():
-		}
-	}()
+	go s.hand(p)
 	return nil
 }
 
+// hand gives a pair to be served, once the client has heard that it has both
+// streams: what ends before that is an error that says nothing to it.
+func (s *pairs) hand(p *pair) {
+	for _, sent := range p.sent {
+		select {
+		case <-sent:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+	select {
+	case s.complete <- p:
+	case <-s.ctx.Done():
+	}
+}
+
 // add puts a stream to its pair, and returns the pair once it is complete.
-func (s *pairs) add(stream httpstream.Stream, kind string, port int32) (*pair, error) {
+func (s *pairs) add(stream replied, kind string, port int32) (*pair, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := requestID(stream, kind)
 	p := s.open[id]
 	if p == nil {
 		p = &pair{port: port}
-		p.late = time.AfterFunc(streamCreation, func() { s.drop(id, stream) })
+		p.late = time.AfterFunc(streamCreation, func() { s.drop(id, stream.Stream) })
 		s.open[id] = p
 	}
 	half := &p.data
@@ -184,7 +196,8 @@ func (s *pairs) add(stream httpstream.Stream, kind string, port int32) (*pair, e
 	if *half != nil {
 		return nil, fmt.Errorf("%s stream already assigned", kind)
 	}
-	*half = stream
+	*half = stream.Stream
+	p.sent = append(p.sent, stream.sent)
 	if p.data == nil || p.errors == nil {
 		return nil, nil
 	}
@@ -223,9 +236,8 @@ func (c *Connector) forwardPair(ctx context.Context, pod *corev1.Pod, p *pair) {
 	}()
 	if err := c.splice(ctx, pod, p.port, p.data); err != nil {
 		_, _ = fmt.Fprintf(p.errors, "error forwarding port %d to pod %s, uid %v: %v", p.port, pod.Name, pod.UID, err)
-		// The streams are of no use any more; the client opens new ones.
+		// Nobody reads what the client may still send.
 		_ = p.data.Reset()
-		_ = p.errors.Reset()
 	}
 }
 
