@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -55,12 +56,25 @@ func (k *kubelet) wireHollow() error {
 
 func (k *kubelet) start(a agent.Config) { k.agent = agent.New(a) }
 
-// podCIDR is where the hollow engine's addresses come from.
+// podCIDR is where the hollow engine's addresses come from. A hollow node does
+// not watch itself, and its range is given after it registered, so it is asked
+// for until it is there.
 func (k *kubelet) podCIDR() netip.Prefix {
-	if n := k.keeper.Node(); n != nil {
-		for _, p := range podCIDRs(n) {
-			return p
+	if p := k.hollowCIDR.Load(); p != nil {
+		return *p
+	}
+	n := k.keeper.Node()
+	if n == nil || len(podCIDRs(n)) == 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		var err error
+		if n, err = client.For[*corev1.Node](k.cfg.Conn).Get(ctx, "", k.cfg.NodeName); err != nil {
+			return k.cfg.PodCIDR
 		}
+	}
+	for _, p := range podCIDRs(n) {
+		k.hollowCIDR.Store(&p)
+		return p
 	}
 	return k.cfg.PodCIDR
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -92,6 +94,9 @@ type kubelet struct {
 	writer    *report.Writer
 	keeper    *node.Keeper
 	nodes     client.Client[*corev1.Node]
+
+	// hollowCIDR is where a hollow node's pods get addresses, once known.
+	hollowCIDR atomic.Pointer[netip.Prefix]
 
 	engine engine.Runtime
 	agent  *agent.Agent

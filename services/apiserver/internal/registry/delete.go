@@ -122,12 +122,9 @@ func (r *Registry) mark(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOp
 	if s.GracefulDelete != nil {
 		seconds, graceful = s.GracefulDelete(obj, o)
 	}
-	switch {
-	case graceful: // even for no time at all it is marked
-	case len(obj.GetFinalizers()) == 0 && !held(obj):
+	// Kinds that may have grace are marked even if there is none left.
+	if s.GracefulDelete == nil && len(obj.GetFinalizers()) == 0 && !held(obj) {
 		return false
-	default:
-		seconds = 0
 	}
 	at := metav1.NewTime(r.Clock.Now().Add(time.Duration(seconds) * time.Second)).Rfc3339Copy()
 	obj.SetDeletionTimestamp(&at)
@@ -139,7 +136,7 @@ func (r *Registry) mark(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOp
 		ns.Status.Phase = corev1.NamespaceTerminating
 		ns.DeletionGracePeriodSeconds = nil
 	}
-	return graceful && seconds > 0
+	return graceful
 }
 
 // shorten lets a later deletion ask for less grace, never for more.
