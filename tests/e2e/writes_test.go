@@ -136,8 +136,10 @@ func TestRefusals(t *testing.T) {
 			func() error { _, _, err := maps.List(ctx, client.ListOptions{LabelSelector: "a in"}); return err },
 			apierrors.IsBadRequest, "",
 		},
-		"unknown field": {func() error { _, _, err := maps.List(ctx, client.ListOptions{FieldSelector: "spec.x=y"}); return err },
-			apierrors.IsBadRequest, `"spec.x" is not a known field selector: only "metadata.name", "metadata.namespace"`},
+		"unknown field": {
+			func() error { _, _, err := maps.List(ctx, client.ListOptions{FieldSelector: "spec.x=y"}); return err },
+			apierrors.IsBadRequest, `"spec.x" is not a known field selector: only "metadata.name", "metadata.namespace"`,
+		},
 		"bad continue": {
 			func() error { _, _, err := maps.List(ctx, client.ListOptions{Continue: "x"}); return err },
 			apierrors.IsBadRequest, "continue key is not valid",

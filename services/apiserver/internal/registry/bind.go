@@ -78,7 +78,7 @@ func (r *Registry) place(pod *corev1.Pod, b *corev1.Binding) error {
 		return fmt.Errorf("pod %v has non-empty .spec.schedulingGates", pod.Name)
 	}
 	pod.Spec.NodeName = b.Target.Name
-	pod.Status.NominatedNodeName = ""
+	pod.Status.NominatedNodeName = "" // it has done its duty
 	for key, value := range b.Annotations {
 		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, key, value)
 	}

@@ -178,7 +178,8 @@ func (r *Registry) prepareUpdate(ctx context.Context, w *write, s *strategy.Eras
 	return obj, nil
 }
 
-// keep holds on to the metadata that no update changes.
+// keep holds on to the metadata that no update changes. A deletion that was not
+// asked for is left for validation to refuse.
 func keep(obj, old kinds.Object) {
 	if obj.GetName() == "" {
 		obj.SetName(old.GetName())
@@ -186,15 +187,14 @@ func keep(obj, old kinds.Object) {
 	if obj.GetUID() == "" {
 		obj.SetUID(old.GetUID())
 	}
-	if created := obj.GetCreationTimestamp(); created.IsZero() {
-		obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	if at := old.GetDeletionTimestamp(); at != nil {
+		obj.SetDeletionTimestamp(at)
 	}
-	obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
-	obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && obj.GetDeletionGracePeriodSeconds() == nil {
+		obj.SetDeletionGracePeriodSeconds(grace)
+	}
 	obj.SetSelfLink("")
-	if obj.GetGeneration() == 0 {
-		obj.SetGeneration(old.GetGeneration())
-	}
 }
 
 func subresource(s *strategy.Erased, name string) *strategy.Sub[kinds.Object] {

@@ -2,6 +2,7 @@ package typed
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -13,6 +14,7 @@ import (
 	"coracle.local/libs/kinds"
 	"coracle.local/libs/wire"
 	apiv1 "coracle.local/proto/coracle/api/v1"
+	"coracle.local/services/apiserver/internal/auth"
 	"coracle.local/services/apiserver/internal/patch"
 	"coracle.local/services/apiserver/internal/registry"
 )
@@ -75,8 +77,8 @@ func (f *front) updateStatus(ctx context.Context, decode func(any) error) (any, 
 
 func (f *front) replace(ctx context.Context, w *wire.Write[kinds.Object], subresource string) (any, error) {
 	namespace, name := w.Object.GetNamespace(), w.Object.GetName()
-	if subresource != "" && !f.kind.HasSubresource(subresource) {
-		return nil, apierrors.NewBadRequest(f.kind.Plural + " have no subresource " + subresource)
+	if err := f.changes(subresource); err != nil {
+		return nil, err
 	}
 	ctx, err := f.admit(ctx, action{verb: "update", namespace: namespace, name: name, subresource: subresource})
 	if err != nil {
@@ -85,6 +87,9 @@ func (f *front) replace(ctx context.Context, w *wire.Write[kinds.Object], subres
 	o := writeOptions(w.Options)
 	o.Options = &metav1.UpdateOptions{FieldManager: o.FieldManager, DryRun: dryRun(o.DryRun)}
 	obj, _, err := f.Registry.Update(ctx, f.kind, namespace, name, subresource, func(current kinds.Object) (kinds.Object, error) {
+		if err := f.mayCreate(ctx, namespace, name, current); err != nil {
+			return nil, err
+		}
 		// A retry must not see what an earlier try made of it.
 		obj := w.Object.DeepCopyObject().(kinds.Object)
 		if len(obj.GetManagedFields()) == 0 {
@@ -99,10 +104,34 @@ func (f *front) replace(ctx context.Context, w *wire.Write[kinds.Object], subres
 	return obj, nil
 }
 
+// changes refuses a subresource through which the object cannot be changed: the
+// right to use another one is no right to change the object.
+func (f *front) changes(subresource string) error {
+	s := f.Registry.Strategy(f.kind)
+	switch {
+	case subresource == "", subresource == "status" && s.Status != nil, s.Subresources[subresource] != nil:
+		return nil
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("%s cannot be changed through %q", f.kind.Plural, subresource))
+}
+
+// mayCreate refuses an update that would create, if the user may only update.
+func (f *front) mayCreate(ctx context.Context, namespace, name string, current kinds.Object) error {
+	if current.GetUID() != "" {
+		return nil
+	}
+	record := f.record(action{verb: "create", namespace: namespace, name: name})
+	record.User = auth.User(ctx)
+	return f.Guard.Authorize(ctx, record)
+}
+
 func (f *front) patch(ctx context.Context, decode func(any) error) (any, error) {
 	q := &apiv1.PatchRequest{}
 	if err := decode(q); err != nil {
 		return nil, malformed(err)
+	}
+	if err := f.changes(q.Subresource); err != nil {
+		return nil, err
 	}
 	ctx, err := f.admit(ctx, action{verb: "patch", namespace: q.Namespace, name: q.Name, subresource: q.Subresource})
 	if err != nil {
@@ -114,8 +143,12 @@ func (f *front) patch(ctx context.Context, decode func(any) error) (any, error) 
 	}
 	o := writeOptions(q.Options)
 	o.Options = &metav1.PatchOptions{FieldManager: o.FieldManager, DryRun: dryRun(o.DryRun)}
-	obj, _, err := f.Registry.Update(ctx, f.kind, q.Namespace, q.Name, q.Subresource, apply,
-		registry.UpdateOptions{WriteOptions: o, Unconditional: true})
+	obj, _, err := f.Registry.Update(ctx, f.kind, q.Namespace, q.Name, q.Subresource, func(current kinds.Object) (kinds.Object, error) {
+		if current.GetUID() == "" {
+			return nil, apierrors.NewNotFound(f.kind.GroupResource(), q.Name)
+		}
+		return apply(current)
+	}, registry.UpdateOptions{WriteOptions: o, Unconditional: true})
 	if err != nil {
 		return nil, err
 	}

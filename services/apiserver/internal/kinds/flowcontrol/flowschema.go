@@ -21,7 +21,6 @@ var specPath = field.NewPath("spec")
 func FlowSchema() strategy.Kind[*flowcontrolv1.FlowSchema] {
 	doc := flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()
 	k := strategy.Outline[*flowcontrolv1.FlowSchema]()
-	k.AllowUnconditionalUpdate = false
 	k.Default = func(s *flowcontrolv1.FlowSchema) {
 		if s.Spec.MatchingPrecedence == 0 {
 			s.Spec.MatchingPrecedence = defaultPrecedence

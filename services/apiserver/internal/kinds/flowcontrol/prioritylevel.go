@@ -20,7 +20,6 @@ const (
 func PriorityLevelConfiguration() strategy.Kind[*flowcontrolv1.PriorityLevelConfiguration] {
 	queuing := flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()
 	k := strategy.Outline[*flowcontrolv1.PriorityLevelConfiguration]()
-	k.AllowUnconditionalUpdate = false
 	k.Default = defaultLevel
 	k.Columns = cells.Columns(
 		cells.Name(),
