@@ -4,23 +4,38 @@
 package flags
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 )
 
+// Version is upstream's version, whose behaviour this is.
+const Version = "v1.37.2"
+
 // Parse parses args into fs. Each unknown flag is dropped with one warning; it
 // is taken to have a value when the next argument is not a flag and no "="
-// gives one. Arguments that are no flags are an error.
+// gives one. Arguments that are no flags are an error. --help and --version
+// end the process once they were answered, as pflag's own ExitOnError does.
 func Parse(fs *pflag.FlagSet, args []string, log *zap.Logger) error {
+	if slices.Contains(args, "--version") || slices.Contains(args, "--version=true") {
+		fmt.Println("Kubernetes " + Version)
+		os.Exit(0)
+	}
 	fs.SortFlags = false
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
 	})
 	known, ignored := split(fs, args)
-	if err := fs.Parse(known); err != nil {
+	err := fs.Parse(known)
+	if errors.Is(err, pflag.ErrHelp) {
+		os.Exit(0) // the usage was printed
+	}
+	if err != nil {
 		return err
 	}
 	if rest := fs.Args(); len(rest) > 0 {

@@ -73,6 +73,9 @@ type Config struct {
 	// EnableAdmission and DisableAdmission name plugins beside the defaults.
 	EnableAdmission, DisableAdmission []string
 
+	// Version is what clients are told; empty is upstream's.
+	Version string
+
 	// Components are shown by the kind ComponentStatus; nil is
 	// DefaultComponents.
 	Components []Component

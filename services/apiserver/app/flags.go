@@ -44,6 +44,7 @@ type Flags struct {
 
 	headerCA string
 	header   RequestHeader
+	version  string
 }
 
 type etcdFlags struct {
@@ -79,6 +80,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.enable, "enable-admission-plugins", nil, "admission plugins beside the defaults")
 	fs.StringSliceVar(&f.disable, "disable-admission-plugins", nil, "admission plugins to leave out")
 
+	fs.StringVar(&f.version, "version", "", "tell clients that this is the version; without a value, print it and exit")
 	fs.StringVar(&f.serviceRange, "service-cluster-ip-range", DefaultServiceCIDR, "the network of Services' addresses")
 	f.nodePorts = DefaultNodePorts
 	fs.Var(&f.nodePorts, "service-node-port-range", "the ports of Services of type NodePort")
@@ -96,7 +98,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 func (f *Flags) Config(log *zap.Logger) (cfg Config, stop func(), err error) {
 	cfg = Config{
 		Log: log, Issuers: f.issuers, Audiences: f.audiences, TokenFile: f.tokenFile, NoAnonymous: !f.anonymous,
-		AuthorizationModes: f.authorization, EnableAdmission: f.enable, DisableAdmission: f.disable, NodePorts: f.nodePorts,
+		AuthorizationModes: f.authorization, EnableAdmission: f.enable, DisableAdmission: f.disable, NodePorts: f.nodePorts, Version: f.version,
 	}
 	for _, read := range []func(*Config) error{f.keys, f.accounts, f.kubelet, f.proxy, f.network} {
 		if err := read(&cfg); err != nil {

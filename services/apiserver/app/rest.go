@@ -30,12 +30,17 @@ func (s *server) rest(ctx context.Context, tracer *trace.Tracer) (http.Handler, 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	ready := []health.Check{{Name: "etcd", Check: s.checkEtcd}, {Name: "poststarthook/bootstrap", Check: s.checkReady}}
+	told := rest.Version()
+	if s.cfg.Version != "" {
+		told.GitVersion = s.cfg.Version
+	}
 	front, err := rest.New(rest.Config{
 		Log: s.cfg.Log.Named("rest"), Registry: rest.Over(s.registry), Guard: s.identity.guard,
 		Reviews: answers{s.identity, s.registry}, Kubelets: s.kubelets, Admission: s.registry.Admission,
 		OpenID: s.openID(), Checks: health.Checks{Healthz: ready, Livez: ready[:1], Readyz: ready},
 		Metrics: metrics, Tracer: tracer, Draining: ctx, Components: s.components, Extra: http.HandlerFunc(profiles),
 		Address: func() string { return fmt.Sprintf("%s:%d", s.cfg.Address, port(s.cfg.Listener)) },
+		Version: told,
 	})
 	if err != nil {
 		return nil, err
