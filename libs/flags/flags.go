@@ -17,10 +17,11 @@ import (
 // Version is upstream's version, whose behaviour this is.
 const Version = "v1.37.2"
 
-// Parse parses args into fs. Each unknown flag is dropped with one warning; it
-// is taken to have a value when the next argument is not a flag and no "="
-// gives one. Arguments that are no flags are an error. --help and --version
-// end the process once they were answered, as pflag's own ExitOnError does.
+// Parse parses args into fs. Where upstream's flags are known (Accept) an unknown
+// flag is an error; else it is dropped with one warning, and taken to have a
+// value when the next argument is not a flag and no "=" gives one. Arguments that
+// are no flags are an error. --help and --version end the process once they were
+// answered, as pflag's own ExitOnError does.
 func Parse(fs *pflag.FlagSet, args []string, log *zap.Logger) error {
 	if slices.Contains(args, "--version") || slices.Contains(args, "--version=true") {
 		fmt.Println("Kubernetes " + Version)
@@ -30,7 +31,11 @@ func Parse(fs *pflag.FlagSet, args []string, log *zap.Logger) error {
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
 	})
-	known, ignored := split(fs, args)
+	known, ignored := args, []string(nil)
+	strict := accepts(fs)
+	if !strict {
+		known, ignored = split(fs, args)
+	}
 	err := fs.Parse(known)
 	if errors.Is(err, pflag.ErrHelp) {
 		os.Exit(0) // the usage was printed
@@ -38,7 +43,11 @@ func Parse(fs *pflag.FlagSet, args []string, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
+	warn(fs, log)
 	if rest := fs.Args(); len(rest) > 0 {
+		if strict {
+			return misplaced(fs, rest)
+		}
 		return fmt.Errorf("unknown argument %q: only flags are taken, see --help", rest[0])
 	}
 	for _, name := range ignored {

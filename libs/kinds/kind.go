@@ -41,6 +41,13 @@ type Kind struct {
 	// StoredAs is the kind whose objects this one shows in another shape (events
 	// of events.k8s.io are core events); nil if it is stored as itself.
 	StoredAs *Kind
+	// ListKind is the kind of a list of these objects; empty for Kind+"List".
+	ListKind string
+	// Definition is what serves a kind that was made at run time, of a
+	// CustomResourceDefinition; nil for the kinds of the table. Objects of such
+	// kinds are JSON where those of others are protobuf: in etcd, and as what
+	// Marshal and Unmarshal understand.
+	Definition any
 	// StorageVersion is the version that stored objects bear. Where it is not
 	// Version, as upstream's for kinds that are new in theirs, the messages of
 	// both are the same.
@@ -90,6 +97,19 @@ func (k *Kind) ServiceName() string {
 		return strings.ToUpper(word[:1]) + word[1:] + strings.ToUpper(k.Version[:1]) + k.Version[1:] + k.Kind + "Service"
 	}
 	return k.Kind + "Service"
+}
+
+// Custom tells whether the kind was made at run time, of a
+// CustomResourceDefinition.
+func (k *Kind) Custom() bool { return k.Definition != nil }
+
+// ListGroupVersionKind names the kind of a list of these objects.
+func (k *Kind) ListGroupVersionKind() schema.GroupVersionKind {
+	name := k.ListKind
+	if name == "" {
+		name = k.Kind + "List"
+	}
+	return k.GroupVersion().WithKind(name)
 }
 
 // Stored tells whether objects of the kind are kept in etcd.

@@ -38,8 +38,10 @@ func (f *TLSFiles) Config(name string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Without an authority nobody is known by a certificate; an empty pool says
+	// so, where none at all would mean the machine's.
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(ca) {
+	if len(ca) > 0 && !pool.AppendCertsFromPEM(ca) {
 		return nil, fmt.Errorf("the client authority holds no certificate in PEM: set --client-ca-file")
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, ClientCAs: pool}, nil
@@ -71,6 +73,9 @@ func (f *TLSFiles) authority() ([]byte, error) {
 			return nil, fmt.Errorf("read --client-ca-file: %w", err)
 		}
 		return b, nil
+	}
+	if f.Kubeconfig == "" {
+		return nil, nil
 	}
 	k, err := pki.ReadKubeconfig(f.Kubeconfig)
 	if err != nil {
