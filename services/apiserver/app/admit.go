@@ -16,9 +16,10 @@ import (
 func (s *server) admit(chain *admission.Chain) error {
 	z := s.identity.guard.Authorizer
 	made, unavailable, err := admission.New(admission.Config{
-		Reader: reader{s.cache}, Live: s.live, Authorizer: z,
+		Reader: reader{s.cache}, Live: s.live, Authorizer: z, Dynamic: s.dynamic(),
 		Escalation: &rbac.Escalation{Authorizer: z, RBAC: s.identity.rbac},
 		Enable:     s.cfg.EnableAdmission, Disable: s.cfg.DisableAdmission,
+		Configuration: s.cfg.AdmissionConfiguration, ChargeQuota: s.chargeQuota, Kinds: s.registry.Catalog.ByKind, CreateNamespace: s.createNamespace,
 	})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -39,7 +40,9 @@ type Config struct {
 
 	// Certificate is what both ports show.
 	Certificate tls.Certificate
-	// ClientCA (PEM) verifies client certificates.
+	// TLSMinVersion is the oldest TLS that both ports speak; zero is 1.2.
+	TLSMinVersion uint16
+	// ClientCA (PEM) verifies client certificates; without one there are none.
 	ClientCA []byte
 	// RequestHeader trusts a proxy in front; nil trusts none.
 	RequestHeader *RequestHeader
@@ -52,26 +55,61 @@ type Config struct {
 	Issuers []string
 	// Audiences of this server; the issuers if empty.
 	Audiences []string
+	// MaxTokenValidity shortens service account tokens; zero is no limit.
+	MaxTokenValidity time.Duration
+	// NoTokenExtension takes from the tokens of pods the year that they get so
+	// that programs which do not renew them go on working.
+	NoTokenExtension bool
+	// KeysURI is where others find the keys of Issuers[0]; empty is this server.
+	KeysURI string
 	// TokenFile is a CSV file of static tokens; empty for none.
 	TokenFile string
+	// Loopback, if set, lets a component of this process call REST.
+	Loopback *Loopback
+	// Authentication are further ways to be recognized.
+	Authentication Authentication
 
 	// KubeletClient is shown to kubelets, KubeletCA verifies them (nil: the
 	// client CA does).
 	KubeletClient tls.Certificate
 	KubeletCA     *x509.CertPool
 
+	// ProxyClient is shown to aggregated API servers, which believe what it says
+	// of callers.
+	ProxyClient tls.Certificate
+
 	// Address is where other hosts reach this server; the listener's if unset.
 	Address netip.Addr
-	// ServiceCIDR is the network of cluster addresses.
-	ServiceCIDR netip.Prefix
-	NodePorts   utilnet.PortRange
+	// ServiceCIDRs are the network of cluster addresses, or one of each family,
+	// the first of which is that of Services which do not ask for any.
+	ServiceCIDRs []netip.Prefix
+	NodePorts    utilnet.PortRange
 
 	// AuthorizationModes in order; empty is Node,RBAC.
 	AuthorizationModes []string
+	// Authorization has what modes need, or stands in their place.
+	Authorization Authorization
 	// NoAnonymous refuses requests without credentials even for health.
 	NoAnonymous bool
 	// EnableAdmission and DisableAdmission name plugins beside the defaults.
 	EnableAdmission, DisableAdmission []string
+	// AdmissionConfiguration is the plugins' own configurations, by name; see
+	// ReadAdmissionConfiguration.
+	AdmissionConfiguration map[string][]byte
+
+	// Encryption is that of what is stored; the zero value is none.
+	Encryption Encryption
+	// Audit records requests; the zero value records nothing.
+	Audit Audit
+
+	// EventTTL is how long events are kept; zero is an hour.
+	EventTTL time.Duration
+	// ExternalHost is the host by which others reach this server where it says
+	// so; empty is Address.
+	ExternalHost string
+	// MaxStreams is how many requests go over one connection at a time; zero is
+	// 1000.
+	MaxStreams uint32
 
 	// Version is what clients are told; empty is upstream's.
 	Version string
@@ -96,14 +134,20 @@ type RequestHeader struct {
 
 // Validate fills in defaults and says what is missing.
 func (c *Config) Validate() error {
-	if c.ServiceCIDR == (netip.Prefix{}) {
-		c.ServiceCIDR = netip.MustParsePrefix(DefaultServiceCIDR)
+	if len(c.ServiceCIDRs) == 0 {
+		c.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix(DefaultServiceCIDR)}
+	}
+	if err := checkServiceCIDRs(c.ServiceCIDRs); err != nil {
+		return err
 	}
 	if c.NodePorts.Size == 0 {
 		c.NodePorts = DefaultNodePorts
 	}
-	if len(c.AuthorizationModes) == 0 {
+	if len(c.AuthorizationModes) == 0 && c.Authorization.ConfigFile == "" {
 		c.AuthorizationModes = []string{"Node", "RBAC"}
+	}
+	if c.TLSMinVersion == 0 {
+		c.TLSMinVersion = tls.VersionTLS12
 	}
 	if len(c.Issuers) == 0 {
 		c.Issuers = []string{DefaultIssuer}
@@ -117,12 +161,13 @@ func (c *Config) Validate() error {
 	for missing, is := range map[string]bool{
 		"a logger": c.Log == nil, "an etcd client": c.Etcd == nil,
 		"a listener for REST": c.Listener == nil, "a listener for gRPC": c.GRPCListener == nil,
-		"a client CA": len(c.ClientCA) == 0, "a service account signing key": c.SigningKey == nil,
+		"a service account signing key": c.SigningKey == nil,
 	} {
 		if is {
 			return errors.New("the API server needs " + missing)
 		}
 	}
+	c.harden()
 	if !c.Address.IsValid() {
 		address, err := listenAddress(c.Listener)
 		if err != nil {

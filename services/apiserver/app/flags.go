@@ -2,6 +2,7 @@ package app
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
+	"coracle.local/libs/flags"
 	"coracle.local/libs/pki"
 )
 
@@ -29,22 +31,23 @@ type Flags struct {
 	kubeletCert, kubeletKey   string
 	kubeletCA                 string
 
-	accountKeys   []string
-	signingKey    string
-	issuers       []string
-	audiences     []string
-	tokenFile     string
-	anonymous     bool
-	authorization []string
-	enable        []string
-	disable       []string
+	enable    []string
+	disable   []string
+	admission string
 
 	serviceRange string
 	nodePorts    utilnet.PortRange
 
-	headerCA string
-	header   RequestHeader
-	version  string
+	auth    authFlags
+	serving servingFlags
+	certDir string
+	tlsMin  string
+	version string
+
+	proxyClient proxyFlags
+
+	encryption Encryption
+	audit      Audit
 }
 
 type etcdFlags struct {
@@ -62,45 +65,40 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.bindAddress, "bind-address", "0.0.0.0", "where to listen")
 	fs.StringVar(&f.advertise, "advertise-address", "", "where others reach this server (default: the bind address, or the host's)")
 	fs.IntVar(&f.securePort, "secure-port", 6443, "port of REST")
-	fs.IntVar(&f.grpcPort, "grpc-port", 6444, "port of gRPC")
-	fs.StringVar(&f.tlsCert, "tls-cert-file", "", "the certificate of both ports (default: one made at the start)")
+	fs.IntVar(&f.grpcPort, "grpc-port", 0, "port of gRPC (default: --secure-port + 1, or any other if that is taken)")
+	fs.StringVar(&f.tlsCert, "tls-cert-file", "", "the certificate of both ports (default: one of --cert-dir)")
+	fs.StringVar(&f.certDir, "cert-dir", "", "where a certificate that this server signs itself is kept (default: nowhere, each start makes one)")
+	fs.StringVar(&f.tlsMin, "tls-min-version", "VersionTLS12", "the oldest TLS to speak: VersionTLS12, VersionTLS13")
 	fs.StringVar(&f.tlsKey, "tls-private-key-file", "", "the key of --tls-cert-file")
 	fs.StringVar(&f.clientCA, "client-ca-file", "", "the authority of clients' certificates")
 	fs.StringVar(&f.kubeletCert, "kubelet-client-certificate", "", "the certificate to show kubelets")
 	fs.StringVar(&f.kubeletKey, "kubelet-client-key", "", "the key of --kubelet-client-certificate")
 	fs.StringVar(&f.kubeletCA, "kubelet-certificate-authority", "", "the authority of kubelets' certificates (default: they are not verified)")
 
-	fs.StringSliceVar(&f.accountKeys, "service-account-key-file", nil, "keys that verify service account tokens")
-	fs.StringVar(&f.signingKey, "service-account-signing-key-file", "", "the key that signs service account tokens")
-	fs.StringSliceVar(&f.issuers, "service-account-issuer", []string{DefaultIssuer}, "issuers of service account tokens; the first is this server's")
-	fs.StringSliceVar(&f.audiences, "api-audiences", nil, "audiences of this server (default: the issuers)")
-	fs.StringVar(&f.tokenFile, "token-auth-file", "", "a CSV file of static tokens")
-	fs.BoolVar(&f.anonymous, "anonymous-auth", true, "let requests without credentials in as system:anonymous")
-	fs.StringSliceVar(&f.authorization, "authorization-mode", []string{"Node", "RBAC"}, "how requests are authorized, in order: AlwaysAllow, AlwaysDeny, Node, RBAC")
+	f.auth.add(fs)
+	f.serving.add(fs)
 	fs.StringSliceVar(&f.enable, "enable-admission-plugins", nil, "admission plugins beside the defaults")
 	fs.StringSliceVar(&f.disable, "disable-admission-plugins", nil, "admission plugins to leave out")
+	fs.StringVar(&f.admission, "admission-control-config-file", "", "a file with the configurations of admission plugins, or of where they are")
 
+	f.proxyClient.add(fs)
+	f.encryption.Add(fs)
+	f.audit.Add(fs)
 	fs.StringVar(&f.version, "version", "", "tell clients that this is the version; without a value, print it and exit")
-	fs.StringVar(&f.serviceRange, "service-cluster-ip-range", DefaultServiceCIDR, "the network of Services' addresses")
+	fs.StringVar(&f.serviceRange, "service-cluster-ip-range", DefaultServiceCIDR, "the network of Services' addresses, or one of each family, separated by a comma")
 	f.nodePorts = DefaultNodePorts
 	fs.Var(&f.nodePorts, "service-node-port-range", "the ports of Services of type NodePort")
-
-	fs.StringVar(&f.headerCA, "requestheader-client-ca-file", "", "the authority of a proxy in front that has authenticated clients")
-	fs.StringSliceVar(&f.header.AllowedNames, "requestheader-allowed-names", nil, "common names that the proxy's certificate may have (default: any)")
-	fs.StringSliceVar(&f.header.UsernameHeaders, "requestheader-username-headers", nil, "headers that name the user")
-	fs.StringSliceVar(&f.header.UIDHeaders, "requestheader-uid-headers", nil, "headers with the user's UID")
-	fs.StringSliceVar(&f.header.GroupHeaders, "requestheader-group-headers", nil, "headers that name the user's groups")
-	fs.StringSliceVar(&f.header.ExtraHeaderPrefixes, "requestheader-extra-headers-prefix", nil, "prefixes of headers with further facts")
+	flags.Accept(fs, upstreamFlags)
 }
 
 // Config reads the files and opens the ports and etcd. stop closes etcd's
 // client.
 func (f *Flags) Config(log *zap.Logger) (cfg Config, stop func(), err error) {
 	cfg = Config{
-		Log: log, Issuers: f.issuers, Audiences: f.audiences, TokenFile: f.tokenFile, NoAnonymous: !f.anonymous,
-		AuthorizationModes: f.authorization, EnableAdmission: f.enable, DisableAdmission: f.disable, NodePorts: f.nodePorts, Version: f.version,
+		Log: log, EnableAdmission: f.enable, DisableAdmission: f.disable, NodePorts: f.nodePorts, Version: f.version,
+		Encryption: f.encryption, Audit: f.audit,
 	}
-	for _, read := range []func(*Config) error{f.keys, f.accounts, f.kubelet, f.proxy, f.network} {
+	for _, read := range []func(*Config) error{f.auth.apply, f.serving.apply, f.keys, f.accounts, f.kubelet, f.proxy, f.proxyClient.read, f.network, f.plugins} {
 		if err := read(&cfg); err != nil {
 			return cfg, nil, err
 		}
@@ -150,11 +148,18 @@ func (e *etcdFlags) connect(log *zap.Logger) (*clientv3.Client, error) {
 }
 
 func (f *Flags) keys(cfg *Config) (err error) {
-	if f.clientCA == "" {
-		return fmt.Errorf("nobody could call: set --client-ca-file")
+	if f.clientCA != "" {
+		if cfg.ClientCA, err = os.ReadFile(f.clientCA); err != nil {
+			return fmt.Errorf("read --client-ca-file: %w", err)
+		}
 	}
-	if cfg.ClientCA, err = os.ReadFile(f.clientCA); err != nil {
-		return fmt.Errorf("read --client-ca-file: %w", err)
+	switch f.tlsMin {
+	case "", "VersionTLS10", "VersionTLS11", "VersionTLS12":
+		cfg.TLSMinVersion = tls.VersionTLS12
+	case "VersionTLS13":
+		cfg.TLSMinVersion = tls.VersionTLS13
+	default:
+		return fmt.Errorf("unknown tls version %q", f.tlsMin)
 	}
 	if f.tlsCert != "" {
 		if cfg.Certificate, err = tls.LoadX509KeyPair(f.tlsCert, f.tlsKey); err != nil {
@@ -162,30 +167,22 @@ func (f *Flags) keys(cfg *Config) (err error) {
 		}
 		return nil
 	}
-	ca, err := pki.NewAuthority("apiserver", time.Time{})
-	if err != nil {
-		return fmt.Errorf("make an authority: %w", err)
-	}
-	own, err := ca.Issue(pki.Request{CommonName: "apiserver", Server: true, Hosts: []string{"localhost", "127.0.0.1"}})
-	if err != nil {
-		return fmt.Errorf("make a certificate: %w", err)
-	}
-	cfg.Certificate = own.TLS()
-	return nil
+	cfg.Certificate, err = f.selfSigned()
+	return err
 }
 
 func (f *Flags) accounts(cfg *Config) error {
-	if f.signingKey == "" {
+	if f.auth.signingKey == "" {
 		return fmt.Errorf("service accounts would have no tokens: set --service-account-signing-key-file")
 	}
-	pem, err := os.ReadFile(f.signingKey)
+	pem, err := os.ReadFile(f.auth.signingKey)
 	if err != nil {
 		return fmt.Errorf("read --service-account-signing-key-file: %w", err)
 	}
 	if cfg.SigningKey, err = pki.ParseKey(pem); err != nil {
-		return fmt.Errorf("--service-account-signing-key-file %s: %w", f.signingKey, err)
+		return fmt.Errorf("--service-account-signing-key-file %s: %w", f.auth.signingKey, err)
 	}
-	for _, path := range f.accountKeys {
+	for _, path := range f.auth.accountKeys {
 		pem, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("read --service-account-key-file: %w", err)
@@ -218,22 +215,25 @@ func (f *Flags) kubelet(cfg *Config) (err error) {
 }
 
 func (f *Flags) proxy(cfg *Config) error {
-	if f.headerCA == "" {
+	if f.auth.headerCA == "" {
 		return nil
 	}
-	pem, err := os.ReadFile(f.headerCA)
+	pem, err := os.ReadFile(f.auth.headerCA)
 	if err != nil {
 		return fmt.Errorf("read --requestheader-client-ca-file: %w", err)
 	}
-	h := f.header
+	if len(f.auth.header.AllowedNames) == 0 && overlap(cfg.ClientCA, pem) {
+		return errors.New("--requestheader-client-ca-file and --client-ca-file contain overlapping certificates; --requestheader-allowed-names must be specified to ensure regular client certificates cannot set authenticating proxy headers for arbitrary users")
+	}
+	h := f.auth.header
 	h.CA = pem
 	cfg.RequestHeader = &h
 	return nil
 }
 
 func (f *Flags) network(cfg *Config) (err error) {
-	if cfg.ServiceCIDR, err = netip.ParsePrefix(f.serviceRange); err != nil {
-		return fmt.Errorf("--service-cluster-ip-range: %w", err)
+	if cfg.ServiceCIDRs, err = parseServiceCIDRs(f.serviceRange); err != nil {
+		return err
 	}
 	if f.advertise != "" {
 		if cfg.Address, err = netip.ParseAddr(f.advertise); err != nil {
@@ -247,7 +247,7 @@ func (f *Flags) listen(cfg *Config) (err error) {
 	if cfg.Listener, err = net.Listen("tcp", net.JoinHostPort(f.bindAddress, strconv.Itoa(f.securePort))); err != nil {
 		return fmt.Errorf("--secure-port: %w", err)
 	}
-	if cfg.GRPCListener, err = net.Listen("tcp", net.JoinHostPort(f.bindAddress, strconv.Itoa(f.grpcPort))); err != nil {
+	if cfg.GRPCListener, err = f.listenGRPC(cfg); err != nil {
 		_ = cfg.Listener.Close()
 		return fmt.Errorf("--grpc-port: %w", err)
 	}

@@ -9,20 +9,15 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/clock"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/admission"
-	"coracle.local/services/apiserver/internal/auth"
-	"coracle.local/services/apiserver/internal/auth/authn"
-	"coracle.local/services/apiserver/internal/auth/authz"
 	"coracle.local/services/apiserver/internal/auth/authz/node"
 	"coracle.local/services/apiserver/internal/auth/authz/rbac"
 	"coracle.local/services/apiserver/internal/auth/guard"
 	"coracle.local/services/apiserver/internal/auth/reviews"
 	"coracle.local/services/apiserver/internal/auth/token"
 	"coracle.local/services/apiserver/internal/bootstrap"
-	"coracle.local/services/apiserver/internal/cache"
 	"coracle.local/services/apiserver/internal/registry"
 )
 
@@ -34,61 +29,40 @@ type identity struct {
 	keys     *token.Keys
 	reviewer *reviews.Reviewer
 	tokens   *token.Requests
+	// follow are the configurations that may change while the server runs.
+	follow []func(context.Context) error
 }
 
-func newIdentity(cfg *Config, c *cache.Cache, get func(context.Context, *kinds.Kind, string, string) (kinds.Object, error)) (*identity, error) {
+// newIdentity makes all that knows callers. What it starts on its own ends with
+// ctx.
+func (s *server) newIdentity(ctx context.Context) (*identity, error) {
+	cfg, c := &s.cfg, s.cache
 	r := reader{c}
 	id := &identity{rbac: rbac.New()}
 	nodes := node.New(r, bootstrap.NodeRules())
 	observe(c, id.rbac)
 	observe(c, nodes)
-	chain, err := authz.NewChain(cfg.AuthorizationModes, id.rbac, nodes)
+	chain, err := cfg.authorizer(id.rbac, nodes)
 	if err != nil {
 		return nil, err
 	}
+	id.follow = append(id.follow, chain.Run)
 	if id.issuer, err = token.NewIssuer(cfg.Issuers[0], cfg.SigningKey); err != nil {
 		return nil, err
 	}
 	if id.keys, err = token.NewKeys(append([]crypto.PublicKey{cfg.SigningKey.Public()}, cfg.VerifyKeys...)...); err != nil {
 		return nil, err
 	}
-	authenticator, err := newAuthenticator(cfg, id, r)
+	authenticator, err := s.authenticator(ctx, id, r)
 	if err != nil {
 		return nil, err
 	}
 	id.guard = &guard.Guard{Authenticator: authenticator, Authorizer: chain}
 	id.reviewer = &reviews.Reviewer{Authenticator: authenticator, Authorizer: chain, Rules: chain, Audiences: cfg.Audiences}
-	id.tokens = &token.Requests{Issuer: id.issuer, Audiences: cfg.Audiences, Get: get, Extend: true}
+	id.tokens = &token.Requests{
+		Issuer: id.issuer, Audiences: cfg.Audiences, Get: s.live, MaxValidity: cfg.MaxTokenValidity, Extend: !cfg.NoTokenExtension,
+	}
 	return id, nil
-}
-
-func newAuthenticator(cfg *Config, id *identity, r auth.Reader) (*authn.Authenticator, error) {
-	c := authn.Config{
-		Log: cfg.Log.Named("authn"), Audiences: cfg.Audiences, Anonymous: !cfg.NoAnonymous,
-		Tokens: []authn.Token{token.NewVerifier(cfg.Issuers, id.keys, cfg.Audiences, r, clock.RealClock{})},
-	}
-	var err error
-	if c.ClientCA, err = pool(cfg.ClientCA, "client CA"); err != nil {
-		return nil, err
-	}
-	if h := cfg.RequestHeader; h != nil {
-		ca, err := pool(h.CA, "request header CA")
-		if err != nil {
-			return nil, err
-		}
-		c.RequestHeader = &authn.RequestHeader{
-			CA: ca, AllowedNames: h.AllowedNames, UsernameHeaders: h.UsernameHeaders, UIDHeaders: h.UIDHeaders,
-			GroupHeaders: h.GroupHeaders, ExtraHeaderPrefixes: h.ExtraHeaderPrefixes,
-		}
-	}
-	if cfg.TokenFile != "" {
-		f, err := authn.ReadTokenFile(cfg.TokenFile, cfg.Audiences, cfg.Log)
-		if err != nil {
-			return nil, err
-		}
-		c.Tokens = append(c.Tokens, f)
-	}
-	return authn.New(c), nil
 }
 
 func pool(pem []byte, what string) (*x509.CertPool, error) {
@@ -121,6 +95,10 @@ func (a answers) Review(ctx context.Context, k *kinds.Kind, namespace string, ob
 func (a answers) Token(ctx context.Context, namespace, account string, r *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
 	return a.identity.tokens.Create(ctx, namespace, account, r, func(ctx context.Context, r *authenticationv1.TokenRequest) error {
 		k := kinds.For[*corev1.ServiceAccount]()
-		return a.registry.Admission.Validate(ctx, a.registry.Attributes(ctx, k, namespace, account, "token", admission.Create, r))
+		attributes := a.registry.Attributes(ctx, k, namespace, account, "token", admission.Create, r)
+		if err := a.registry.Admission.Admit(ctx, attributes); err != nil {
+			return err
+		}
+		return a.registry.Admission.Validate(ctx, attributes)
 	})
 }

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,15 +32,16 @@ func (s *server) rest(ctx context.Context, tracer *trace.Tracer) (http.Handler, 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	ready := []health.Check{{Name: "etcd", Check: s.checkEtcd}, {Name: "poststarthook/bootstrap", Check: s.checkReady}}
+	ready = append(ready, s.sealing()...)
 	told := rest.Version()
 	if s.cfg.Version != "" {
 		told.GitVersion = s.cfg.Version
 	}
 	front, err := rest.New(rest.Config{
-		Log: s.cfg.Log.Named("rest"), Registry: rest.Over(s.registry), Guard: s.identity.guard,
+		Log: s.cfg.Log.Named("rest"), Registry: rest.Over(s.registry), Catalog: s.registry.Catalog, Guard: s.identity.guard,
 		Reviews: answers{s.identity, s.registry}, Kubelets: s.kubelets, Admission: s.registry.Admission,
-		OpenID: s.openID(), Checks: health.Checks{Healthz: ready, Livez: ready[:1], Readyz: ready},
-		Metrics: metrics, Tracer: tracer, Draining: ctx, Components: s.components, Extra: http.HandlerFunc(profiles),
+		OpenID: s.openID(), Checks: health.Checks{Healthz: ready, Livez: append(ready[:1:1], s.sealing()...), Readyz: ready},
+		Metrics: metrics, Tracer: tracer, Draining: ctx, Components: s.components, Extra: http.HandlerFunc(profiles), Audit: s.audit, Aggregate: s.aggregator,
 		Address: func() string { return fmt.Sprintf("%s:%d", s.cfg.Address, port(s.cfg.Listener)) },
 		Version: told,
 	})
@@ -101,7 +104,7 @@ func (s *server) checkEtcd(r *http.Request) error {
 // openID publishes how others can verify our service account tokens; nil where
 // the issuer is none that OpenID allows.
 func (s *server) openID() http.Handler {
-	d, err := token.NewDiscovery(s.cfg.Issuers[0], "", fmt.Sprintf("%s:%d", s.cfg.Address, port(s.cfg.Listener)), s.identity.keys)
+	d, err := token.NewDiscovery(s.cfg.Issuers[0], s.cfg.KeysURI, s.external(), s.identity.keys)
 	if err != nil {
 		s.cfg.Log.Warn("service account issuer discovery is off", zap.Error(err))
 		return nil
@@ -109,9 +112,21 @@ func (s *server) openID() http.Handler {
 	return d
 }
 
+// external is where others find this server.
+func (s *server) external() string {
+	host := s.cfg.ExternalHost
+	if host == "" {
+		host = s.cfg.Address.String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port(s.cfg.Listener)))
+}
+
 // serveREST serves until ctx ends, and gives open requests a moment.
 func (s *server) serveREST(ctx context.Context, h http.Handler) error {
 	h2 := &http.HTTP2Config{MaxConcurrentStreams: 1000}
+	if s.cfg.MaxStreams > 0 {
+		h2.MaxConcurrentStreams = int(s.cfg.MaxStreams)
+	}
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: 30 * time.Second, HTTP2: h2,
 		ErrorLog: zap.NewStdLog(s.cfg.Log.Named("http").WithOptions(zap.IncreaseLevel(zap.FatalLevel))),

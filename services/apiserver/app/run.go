@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -17,13 +18,20 @@ import (
 	"coracle.local/libs/trace"
 	tracev1 "coracle.local/proto/coracle/trace/v1"
 	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/aggregate"
+	"coracle.local/services/apiserver/internal/audit"
+	"coracle.local/services/apiserver/internal/backend"
 	"coracle.local/services/apiserver/internal/bootstrap"
 	"coracle.local/services/apiserver/internal/cache"
-	"coracle.local/services/apiserver/internal/etcd"
+	"coracle.local/services/apiserver/internal/definitions"
+	"coracle.local/services/apiserver/internal/encryption"
+	"coracle.local/services/apiserver/internal/front/rest/managed"
 	"coracle.local/services/apiserver/internal/front/typed"
 	behaviour "coracle.local/services/apiserver/internal/kinds"
 	"coracle.local/services/apiserver/internal/registry"
 	"coracle.local/services/apiserver/internal/strategy"
+	"coracle.local/services/apiserver/internal/typecheck"
+	"coracle.local/services/apiserver/internal/webhook"
 )
 
 // server is the parts of one API server.
@@ -33,8 +41,21 @@ type server struct {
 	registry *registry.Registry
 	identity *identity
 	kubelets *kubelets
-	traces   *trace.Store
-	ready    chan struct{}
+	// backends reaches pods and Services, webhooks what objects configure.
+	backends backend.Backends
+	// definitions serves custom resources.
+	definitions *definitions.Controller
+	webhooks    *webhook.Clients
+	// typecheck writes the status of policies.
+	typecheck *typecheck.Controller
+	// aggregator serves what other API servers have.
+	aggregator *aggregate.Aggregator
+	// encryption seals what is stored; nil for none.
+	encryption *encryption.Values
+	// audit records requests; nil records nothing.
+	audit  *audit.Auditor
+	traces *trace.Store
+	ready  chan struct{}
 }
 
 // Run serves until ctx ends. It returns an error if it cannot start, or if a
@@ -53,38 +74,57 @@ func Run(ctx context.Context, cfg Config) error {
 		tracer = trace.New("apiserver", s.traces, otlp)
 	}
 	defer func() { _ = tracer.Shutdown(context.WithoutCancel(ctx)) }()
-	if err := s.assemble(tracer); err != nil {
+	if err := s.assemble(ctx, tracer); err != nil {
 		return err
 	}
+	defer s.webhooks.Close()
 	rest, err := s.rest(ctx, tracer)
 	if err != nil {
 		return err
 	}
 	return serve.All(ctx,
 		s.follow,
+		func(ctx context.Context) error { return serve.All(ctx, s.identity.follow...) },
 		func(ctx context.Context) error {
 			return s.cache.Store().Compact(ctx, func(err error) { cfg.Log.Warn("history is not compacted", zap.Error(err)) })
 		},
 		func(ctx context.Context) error { return s.serveREST(ctx, rest) },
 		s.serveGRPC,
 		s.kubelets.Run,
+		s.definitions.Run,
+		s.typecheck.Run,
+		s.aggregate,
+		s.seal,
+		s.deliver,
+		s.repair,
 		s.start,
 	)
 }
 
-func (s *server) assemble(tracer *trace.Tracer) error {
-	strategies := behaviour.Strategies()
-	s.cache = cache.New(etcd.New(s.cfg.Etcd), behaviourOf(strategies), s.cfg.Log.Named("cache"))
+func (s *server) assemble(ctx context.Context, tracer *trace.Tracer) error {
+	strategies := behaviour.StrategiesOf(s.families())
+	if err := s.record(); err != nil {
+		return err
+	}
+	store, err := s.store(ctx)
+	if err != nil {
+		return err
+	}
+	s.cache = cache.New(store, behaviourOf(strategies), s.cfg.Log.Named("cache"))
 	s.kubelets = newKubelets(&s.cfg, reader{s.cache})
-	services := registry.NewServices(s.cfg.ServiceCIDR, s.cfg.NodePorts)
+	s.backends = backend.Backends{Kubelets: s.kubelets, Objects: backend.Cached(reader{s.cache})}
+	s.webhooks = webhook.New(s.backends)
+	services := registry.NewServices(s.cfg.ServiceCIDRs, s.cfg.NodePorts, s.families().Refuse)
 	services.Observe(s.cache)
 	chain := &admission.Chain{}
 	s.registry = registry.New(registry.Config{
 		Cache: s.cache, Strategies: strategies, Admission: chain, Services: services,
-		Tracer: tracer, Log: s.cfg.Log.Named("registry"),
+		Tracer: tracer, Log: s.cfg.Log.Named("registry"), EventTTL: s.cfg.EventTTL,
 	})
-	var err error
-	if s.identity, err = newIdentity(&s.cfg, s.cache, s.live); err != nil {
+	s.definitions = s.newDefinitions()
+	s.aggregator = s.newAggregator()
+	s.typecheck = s.newTypecheck()
+	if s.identity, err = s.newIdentity(ctx); err != nil {
 		return err
 	}
 	return s.admit(chain)
@@ -105,13 +145,13 @@ func (s *server) follow(ctx context.Context) error {
 // start makes the cluster's first objects and opens the doors.
 func (s *server) start(ctx context.Context) error {
 	select {
-	case <-s.cache.Ready():
+	case <-s.definitions.Synced():
 	case <-ctx.Done():
 		return nil
 	}
 	began := time.Now()
 	objects, err := bootstrap.Objects(bootstrap.Config{
-		ServiceCIDRs:   []string{s.cfg.ServiceCIDR.String()},
+		ServiceCIDRs:   s.ranges(),
 		Endpoint:       bootstrap.Endpoint{Address: s.cfg.Address.String(), Port: int32(port(s.cfg.Listener))},
 		Authentication: s.published(),
 		Now:            began,
@@ -164,8 +204,11 @@ func (s *server) serveGRPC(ctx context.Context) error {
 	case <-ctx.Done():
 		return s.cfg.GRPCListener.Close()
 	}
-	g := serve.GRPC(passUnary, passStream, grpc.Creds(serve.Credentials(s.tls("h2"))))
-	typed.Register(g, typed.Config{Registry: s.registry, Guard: s.identity.guard, Reviews: answers{s.identity, s.registry}})
+	// Callers are identified method by method, where it is known what they want.
+	g := serve.GRPC(audit.UnaryInterceptor(s.audit), audit.StreamInterceptor(s.audit), grpc.Creds(serve.Credentials(s.tls("h2"))))
+	typed.Register(g, typed.Config{
+		Registry: s.registry, Guard: s.identity.guard, Reviews: answers{s.identity, s.registry}, Managers: managed.New(s.registry),
+	})
 	tracev1.RegisterTraceServiceServer(g, &traces{store: s.traces, guard: s.identity.guard})
 
 	listeners := []net.Listener{s.cfg.GRPCListener}
@@ -192,20 +235,21 @@ func (s *server) serveGRPC(ctx context.Context) error {
 	return nil
 }
 
-// Callers are identified method by method, where it is known what they want.
-func passUnary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	return handle(ctx, request)
-}
-
-func passStream(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	return handle(srv, s)
-}
-
 // tls asks for client certificates and leaves it to authentication to judge
 // them, since two authorities count.
 func (s *server) tls(protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{s.cfg.Certificate},
-		ClientAuth: tls.RequestClientCert, NextProtos: protocols,
+		MinVersion: s.cfg.TLSMinVersion, Certificates: []tls.Certificate{s.cfg.Certificate},
+		ClientAuth: tls.RequestClientCert, ClientCAs: s.authorities(), NextProtos: protocols,
 	}
+}
+
+// authorities are told to clients, so that they know which certificate to show.
+func (s *server) authorities() *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AppendCertsFromPEM(s.cfg.ClientCA)
+	if h := s.cfg.RequestHeader; h != nil {
+		p.AppendCertsFromPEM(h.CA)
+	}
+	return p
 }

@@ -42,8 +42,26 @@ type Attributes struct {
 	Options     runtime.Object
 	User        user.Info
 	DryRun      bool
+	// Collection tells that the request did not name the object.
+	Collection bool
 	// Warn tells the client something; it may be nil.
 	Warn func(string)
+	// Annotate adds a fact to the request's audit events, AnnotateBody one that
+	// is for events that show bodies, too. They may be nil.
+	Annotate, AnnotateBody func(key, value string)
+	// Reinvocation is what mutators know of each other's changes.
+	Reinvocation Reinvocation
+}
+
+// Reinvocation lets mutators see an object again that others changed after them.
+type Reinvocation struct {
+	// Round is 0, and 1 when the mutators are asked again.
+	Round int
+	// Again is set by who changes an object so that earlier mutators want to
+	// see it.
+	Again bool
+	// State is what a mutator keeps from one round to the next, by its name.
+	State map[string]any
 }
 
 // Mutator completes or refuses an object before it is validated.
@@ -62,8 +80,17 @@ type Chain struct {
 	Validators []Validator
 }
 
-// Admit runs the mutators. An error is one for the client.
+// Admit runs the mutators, and all of them once more if one wants that. An error
+// is one for the client.
 func (c *Chain) Admit(ctx context.Context, a *Attributes) error {
+	if err := c.admit(ctx, a); err != nil || !a.Reinvocation.Again {
+		return err
+	}
+	a.Reinvocation.Round++
+	return c.admit(ctx, a)
+}
+
+func (c *Chain) admit(ctx context.Context, a *Attributes) error {
 	for _, m := range c.Mutators {
 		if err := m.Admit(ctx, a); err != nil {
 			return err
@@ -114,10 +141,14 @@ func forbidden(a *Attributes, err error) error {
 	return apierrors.NewForbidden(a.Kind.GroupResource(), a.objectName(), err)
 }
 
+// Forbidden is the refusal of a request in upstream's form, for plugins elsewhere.
+func Forbidden(a *Attributes, err error) error { return forbidden(a, err) }
+
 // objectName is the name as far as it is known: a create may leave it to the
 // server.
 func (a *Attributes) objectName() string {
 	switch {
+	case a.Collection:
 	case a.Name != "":
 		return a.Name
 	case a.Object != nil && a.Object.GetName() != "":

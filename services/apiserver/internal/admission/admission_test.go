@@ -91,7 +91,7 @@ func TestNewChain(t *testing.T) {
 		{name: "defaults", has: &limitRanger{}, hasNot: &nodeRestriction{}},
 		{name: "one more", enable: []string{"NodeRestriction"}, has: &nodeRestriction{}},
 		{name: "one less", disable: []string{"ServiceAccount"}, hasNot: &serviceAccount{}},
-		{name: "one that we do not have", enable: []string{"EventRateLimit", "NodeRestriction"}, unavailable: []string{"EventRateLimit"}},
+		{name: "one without the configuration it needs", enable: []string{"EventRateLimit"}, fails: `couldn't init admission plugin "EventRateLimit": limits: Invalid value: null: must not be empty`},
 		{name: "unknown", enable: []string{"Nonsense"}, fails: `enable-admission-plugins plugin "Nonsense" is unknown`},
 		{name: "unknown and off", disable: []string{"Nonsense"}, fails: `disable-admission-plugins plugin "Nonsense" is unknown`},
 		{name: "on and off", enable: []string{"Priority"}, disable: []string{"Priority"}, fails: "[Priority] in enable-admission-plugins and disable-admission-plugins overlapped"},
@@ -117,6 +117,29 @@ func TestNewChain(t *testing.T) {
 				t.Errorf("has %T", test.hasNot)
 			}
 		})
+	}
+}
+
+// The plugins that upstream's kube-apiserver --help says are on, in its order.
+func TestDefaultsAreUpstreams(t *testing.T) {
+	want := []string{
+		"NamespaceLifecycle", "LimitRanger", "ServiceAccount", "TaintNodesByCondition", "PodSecurity", "Priority", "DefaultTolerationSeconds",
+		"DefaultStorageClass", "StorageObjectInUseProtection", "PodGroupProtection", "PersistentVolumeClaimResize", "RuntimeClass",
+		"CertificateApproval", "CertificateSigning", "ClusterTrustBundleAttest", "CertificateSubjectRestriction", "DefaultIngressClass",
+		"PodTopologyLabels", "NodeDeclaredFeatureValidator", "PodResizeValidator", "MutatingAdmissionPolicy", "MutatingAdmissionWebhook",
+		"ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook", "ResourceQuota",
+	}
+	var have []string
+	for _, p := range plugins() {
+		if p.byDefault {
+			have = append(have, p.name)
+		}
+	}
+	if !reflect.DeepEqual(have, want) {
+		t.Errorf("on by default: %q", have)
+	}
+	if len(plugins()) != 39 {
+		t.Errorf("%d plugins, upstream has 39", len(plugins()))
 	}
 }
 

@@ -3,8 +3,10 @@ package admission
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/auth"
@@ -19,6 +21,12 @@ type Live func(ctx context.Context, k *kinds.Kind, namespace, name string) (kind
 type lookup struct {
 	reader Reader
 	live   Live
+}
+
+// ordinary is an error with nothing but a code and its words, as upstream
+// answers where a plugin fails with an error that is none of the API's.
+func ordinary(err error) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}}
 }
 
 // find returns an object, or a NotFound error.

@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/utils/clock"
 
+	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/auth/authz/rbac"
 )
 
@@ -22,12 +24,33 @@ type Config struct {
 	// Escalation guards writes of roles and bindings. It is no plugin of
 	// upstream's and cannot be turned off; nil leaves it out.
 	Escalation *rbac.Escalation
+	// Dynamic are the plugins that objects of the API configure.
+	Dynamic Dynamic
 	// Enable and Disable are the names of --enable-admission-plugins and
 	// --disable-admission-plugins.
 	Enable, Disable []string
 	// The seconds of DefaultTolerationSeconds; nil is upstream's 300.
 	NotReadyTolerationSeconds, UnreachableTolerationSeconds *int64
 	Clock                                                   clock.Clock // optional
+	// Configuration is each plugin's own, by its name, as YAML or JSON.
+	Configuration map[string][]byte
+	// Kinds finds a kind that is served; nil knows those of the table.
+	Kinds func(schema.GroupVersionKind) *kinds.Kind
+	// ChargeQuota stores what ResourceQuota charges.
+	ChargeQuota ChargeQuota
+	// CreateNamespace makes the namespaces that NamespaceAutoProvision misses.
+	CreateNamespace func(ctx context.Context, name string) error
+
+	settings settings
+}
+
+// Dynamic are the plugins that live outside this package; one that is nil is
+// left out.
+type Dynamic struct {
+	MutatingPolicies, MutatingWebhooks     Mutator
+	ValidatingPolicies, ValidatingWebhooks Validator
+	// Rights guards writes of policies, like Escalation those of roles.
+	Rights Validator
 }
 
 // plugin is a row of the table of plugins.
@@ -48,27 +71,28 @@ const (
 func plugins() []plugin {
 	return []plugin{
 		{"AlwaysAdmit", off, func(Config) any { return struct{}{} }},
-		{"NamespaceAutoProvision", off, nil},
+		{"NamespaceAutoProvision", off, func(c Config) any { return &autoProvision{c.lookup(), c.CreateNamespace} }},
 		{"NamespaceLifecycle", on, func(c Config) any { return newNamespaceLifecycle(c) }},
-		{"NamespaceExists", off, nil},
-		{"LimitPodHardAntiAffinityTopology", off, nil},
+		{"NamespaceExists", off, func(c Config) any { return &namespaceExists{c.lookup()} }},
+		{"LimitPodHardAntiAffinityTopology", off, func(Config) any { return antiAffinityTopology{} }},
 		{"LimitRanger", on, func(c Config) any { return &limitRanger{c.lookup()} }},
 		{"ServiceAccount", on, func(c Config) any { return newServiceAccount(c) }},
 		{"NodeRestriction", off, func(c Config) any { return &nodeRestriction{c.lookup(), c.Authorizer} }},
 		{"TaintNodesByCondition", on, func(Config) any { return taintNodes{} }},
 		{"AlwaysPullImages", off, func(Config) any { return alwaysPullImages{} }},
-		{"ImagePolicyWebhook", off, nil},
-		{"PodSecurity", on, func(c Config) any { return &podSecurity{lookup: c.lookup(), clock: c.Clock} }},
-		{"PodNodeSelector", off, nil},
+		{"ImagePolicyWebhook", off, func(c Config) any { return newImagePolicy(c) }},
+		{"PodSecurity", on, func(c Config) any { return newPodSecurity(c) }},
+		{"PodNodeSelector", off, func(c Config) any { return &podNodeSelector{c.lookup(), c.settings.nodeSelectors} }},
 		{"Priority", on, func(c Config) any { return &priority{c.lookup()} }},
 		{"DefaultTolerationSeconds", on, func(c Config) any { return newDefaultTolerations(c) }},
-		{"PodTolerationRestriction", off, nil},
-		{"EventRateLimit", off, nil},
-		{"ExtendedResourceToleration", off, nil},
+		{"PodTolerationRestriction", off, func(c Config) any { return &tolerationRestriction{c.lookup(), c.settings.tolerations} }},
+		{"EventRateLimit", off, func(c Config) any { return newEventRateLimit(c) }},
+		{"ExtendedResourceToleration", off, func(Config) any { return extendedResourceToleration{} }},
 		{"DefaultStorageClass", on, func(c Config) any { return &defaultStorageClass{c.Reader} }},
 		{"StorageObjectInUseProtection", on, func(Config) any { return storageProtection{} }},
-		{"PodGroupProtection", on, nil},
-		{"OwnerReferencesPermissionEnforcement", off, nil},
+		// It guards a kind behind a gate that is off.
+		{"PodGroupProtection", on, func(Config) any { return struct{}{} }},
+		{"OwnerReferencesPermissionEnforcement", off, func(c Config) any { return newOwnerReferences(c) }},
 		{"PersistentVolumeClaimResize", on, func(c Config) any { return &claimResize{c.lookup()} }},
 		{"RuntimeClass", on, func(c Config) any { return &runtimeClass{c.lookup()} }},
 		{"CertificateApproval", on, func(c Config) any { return &certificateApproval{c.Authorizer} }},
@@ -78,13 +102,13 @@ func plugins() []plugin {
 		{"DefaultIngressClass", on, func(c Config) any { return &defaultIngressClass{c.Reader} }},
 		{"DenyServiceExternalIPs", off, func(Config) any { return denyExternalIPs{} }},
 		{"PodTopologyLabels", on, func(c Config) any { return &topologyLabels{c.lookup()} }},
-		{"NodeDeclaredFeatureValidator", on, nil},
+		{"NodeDeclaredFeatureValidator", on, func(c Config) any { return newDeclaredFeatures(c) }},
 		{"PodResizeValidator", on, func(c Config) any { return &podResize{c.lookup()} }},
-		{"MutatingAdmissionPolicy", on, nil},
-		{"MutatingAdmissionWebhook", on, nil},
-		{"ValidatingAdmissionPolicy", on, nil},
-		{"ValidatingAdmissionWebhook", on, nil},
-		{"ResourceQuota", on, nil},
+		{"MutatingAdmissionPolicy", on, func(c Config) any { return c.Dynamic.MutatingPolicies }},
+		{"MutatingAdmissionWebhook", on, func(c Config) any { return c.Dynamic.MutatingWebhooks }},
+		{"ValidatingAdmissionPolicy", on, func(c Config) any { return c.Dynamic.ValidatingPolicies }},
+		{"ValidatingAdmissionWebhook", on, func(c Config) any { return c.Dynamic.ValidatingWebhooks }},
+		{"ResourceQuota", on, func(c Config) any { return newResourceQuota(c) }},
 		{"AlwaysDeny", off, func(Config) any { return alwaysDeny{} }},
 	}
 }
@@ -99,9 +123,15 @@ func New(c Config) (chain *Chain, unavailable []string, err error) {
 	if err := checkNames(table, c.Enable, c.Disable); err != nil {
 		return nil, nil, err
 	}
+	if c.settings, err = readSettings(c); err != nil {
+		return nil, nil, err
+	}
 	chain = &Chain{}
 	if c.Escalation != nil {
 		chain.Validators = append(chain.Validators, escalation{c.Escalation})
+	}
+	if c.Dynamic.Rights != nil {
+		chain.Validators = append(chain.Validators, c.Dynamic.Rights)
 	}
 	for _, p := range table {
 		asked := slices.Contains(c.Enable, p.name)

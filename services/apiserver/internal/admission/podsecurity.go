@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -33,6 +34,9 @@ const (
 type podSecurity struct {
 	lookup lookup
 	clock  clock.PassiveClock
+	exempt podSecurityExemptions
+	// defaults are for namespaces without labels.
+	defaults api.Policy
 
 	// once makes the checks when a namespace first asks for any.
 	once      sync.Once
@@ -64,10 +68,9 @@ func (p *podSecurity) checks() (policy.Evaluator, error) {
 	return p.evaluator, p.err
 }
 
-// podPolicy reads a namespace's labels. Without any, everything is allowed.
-func podPolicy(labels map[string]string) (api.Policy, error) {
-	privileged := api.LevelVersion{Level: api.LevelPrivileged, Version: api.LatestVersion()}
-	wanted, errs := api.PolicyToEvaluate(labels, api.Policy{Enforce: privileged, Audit: privileged, Warn: privileged})
+// podPolicy reads a namespace's labels. Without any, the defaults hold.
+func (p *podSecurity) podPolicy(labels map[string]string) (api.Policy, error) {
+	wanted, errs := api.PolicyToEvaluate(labels, p.defaults)
 	return wanted, errs.ToAggregate()
 }
 
@@ -76,12 +79,17 @@ func (p *podSecurity) pod(ctx context.Context, a *Attributes, pod *corev1.Pod) e
 	case "exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status":
 		return nil
 	}
+	if p.exempt.request(a) || p.exempt.runtimeClass(&pod.Spec) {
+		p.exempt.record(a)
+		return nil
+	}
 	namespace, err := find[*corev1.Namespace](ctx, p.lookup, "", a.Namespace)
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("failed to lookup namespace %q", a.Namespace))
 	}
-	wanted, err := podPolicy(namespace.Labels)
-	if err == nil && wanted.FullyPrivileged() {
+	wanted, wrong := p.podPolicy(namespace.Labels)
+	if wrong == nil && wanted.FullyPrivileged() {
+		recordSecurity(a, api.EnforcedPolicyAnnotationKey, wanted.Enforce.String())
 		return nil
 	}
 	if old, ok := a.Old.(*corev1.Pod); ok && a.Operation == Update && !significant(pod, old) {
@@ -91,6 +99,8 @@ func (p *podSecurity) pod(ctx context.Context, a *Attributes, pod *corev1.Pod) e
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
+	recordSecurity(a, api.EnforcedPolicyAnnotationKey, wanted.Enforce.String())
+	recordPolicy(a, evaluator, wanted, wrong, &pod.ObjectMeta, &pod.Spec)
 	result := policy.AggregateCheckResults(evaluator.EvaluatePod(wanted.Enforce, &pod.ObjectMeta, &pod.Spec))
 	if !result.Allowed {
 		return apierrors.NewForbidden(a.Kind.GroupResource(), a.Name,
@@ -106,18 +116,23 @@ func (p *podSecurity) template(ctx context.Context, a *Attributes) error {
 	if template == nil {
 		return nil
 	}
+	if p.exempt.request(a) || p.exempt.runtimeClass(&template.Spec) {
+		p.exempt.record(a)
+		return nil
+	}
 	namespace, err := find[*corev1.Namespace](ctx, p.lookup, "", a.Namespace)
 	if err != nil {
 		return nil // only a warning is at stake; the write fails by other checks
 	}
-	wanted, err := podPolicy(namespace.Labels)
-	if err == nil && wanted.Warn.Level == api.LevelPrivileged {
+	wanted, wrong := p.podPolicy(namespace.Labels)
+	if wrong == nil && wanted.Warn.Level == api.LevelPrivileged && (a.Annotate == nil || wanted.Audit.Level == api.LevelPrivileged) {
 		return nil
 	}
 	evaluator, err := p.checks()
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
+	recordPolicy(a, evaluator, wanted, wrong, &template.ObjectMeta, &template.Spec)
 	warnAbout(a, evaluator, wanted.Warn, &template.ObjectMeta, &template.Spec)
 	return nil
 }
@@ -163,16 +178,21 @@ func (p *podSecurity) namespace(a *Attributes, namespace *corev1.Namespace) erro
 		if len(errs) > 0 {
 			return apierrors.NewInvalid(a.Kind.GroupVersionKind().GroupKind(), a.objectName(), errs)
 		}
+		p.warnOfExemption(a, namespace)
 		return nil
 	}
 	_, oldErrs := api.PolicyToEvaluate(old.Labels, api.Policy{})
 	if len(errs) > 0 && (len(oldErrs) == 0 || !reflect.DeepEqual(errs, oldErrs)) {
 		return apierrors.NewInvalid(a.Kind.GroupVersionKind().GroupKind(), a.Name, errs)
 	}
-	wanted, _ := podPolicy(namespace.Labels)
-	before, _ := podPolicy(old.Labels)
+	wanted, _ := p.podPolicy(namespace.Labels)
+	before, _ := p.podPolicy(old.Labels)
 	relaxed := wanted.Enforce.Version == before.Enforce.Version && api.CompareLevels(wanted.Enforce.Level, before.Enforce.Level) < 1
 	if wanted.Enforce == before.Enforce || wanted.Enforce.Level == api.LevelPrivileged || relaxed {
+		return nil
+	}
+	if p.exempt.namespace(namespace.Name) {
+		p.warnOfExemption(a, namespace)
 		return nil
 	}
 	return p.warnOfPods(a, namespace.Name, wanted.Enforce)
@@ -183,7 +203,8 @@ func (p *podSecurity) warnOfPods(a *Attributes, namespace string, level api.Leve
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	pods := onePerController(auth.List[*corev1.Pod](p.lookup.reader, namespace))
+	pods := auth.List[*corev1.Pod](p.lookup.reader, namespace)
+	pods = onePerController(slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return p.exempt.runtimeClass(&pod.Spec) }))
 	total := len(pods)
 	pods = pods[:min(total, podsToCheck)]
 	deadline := p.clock.Now().Add(timeToCheck)

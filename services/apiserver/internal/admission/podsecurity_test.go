@@ -63,7 +63,7 @@ func TestPodSecurity(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			p := &podSecurity{lookup: lookup{reader: cluster}, clock: clock.RealClock{}}
+			p := newPodSecurity(Config{Reader: cluster, Clock: clock.RealClock{}})
 			warnings := test.request.warnings()
 			expect(t, p.Validate(context.Background(), test.request), test.refusal)
 			if !reflect.DeepEqual(*warnings, test.warnings) {
@@ -80,7 +80,7 @@ func TestPodSecurityCountsAlikePods(t *testing.T) {
 		p.Name = name
 		cluster.Put(p)
 	}
-	p := &podSecurity{lookup: lookup{reader: cluster}, clock: clock.RealClock{}}
+	p := newPodSecurity(Config{Reader: cluster, Clock: clock.RealClock{}})
 	a := update(namespace("orange", "enforce", "baseline"), namespace("orange"))
 	warnings := a.warnings()
 	expect(t, p.Validate(context.Background(), a), "")

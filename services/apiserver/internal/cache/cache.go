@@ -33,8 +33,10 @@ type Cache struct {
 	store *etcd.Store
 	log   *zap.Logger
 
-	byKind   map[*kinds.Kind]*collection
-	byFolder map[string]*collection
+	served atomic.Pointer[served]
+	// loading is held while collections are filled from etcd: all of them, or
+	// some that are added.
+	loading sync.Mutex
 
 	ready    chan struct{}
 	revision atomic.Int64
@@ -43,6 +45,12 @@ type Cache struct {
 	waiters map[*waiter]struct{}
 	next    *reading // consistent reads that wait for a question to etcd
 	asking  bool
+}
+
+// served are the collections. It is replaced, never modified.
+type served struct {
+	byKind   map[*kinds.Kind]*collection
+	byFolder map[string]*collection
 }
 
 type waiter struct {
@@ -54,14 +62,15 @@ type waiter struct {
 func New(store *etcd.Store, behaviour func(*kinds.Kind) Behaviour, log *zap.Logger) *Cache {
 	c := &Cache{
 		store: store, log: log,
-		byKind: map[*kinds.Kind]*collection{}, byFolder: map[string]*collection{},
 		ready: make(chan struct{}), waiters: map[*waiter]struct{}{},
 	}
+	s := &served{byKind: map[*kinds.Kind]*collection{}, byFolder: map[string]*collection{}}
 	for _, k := range kinds.Stored() {
 		col := newCollection(k, behaviour(k))
-		c.byKind[k] = col
-		c.byFolder[k.Prefix] = col
+		s.byKind[k] = col
+		s.byFolder[k.Prefix] = col
 	}
+	c.served.Store(s)
 	return c
 }
 
@@ -97,15 +106,21 @@ func (c *Cache) Run(ctx context.Context) error {
 	ticks, stop := context.WithCancel(ctx)
 	defer stop()
 	go c.bookmark(ticks)
-	err := c.store.Watch(ctx, c.Revision(), c.take)
-	if errors.Is(err, etcd.ErrCompacted) {
-		// What happened since is lost: begin anew.
-		return c.load(ctx)
+	for {
+		err := c.store.Watch(ctx, c.Revision(), c.take)
+		if !errors.Is(err, etcd.ErrCompacted) && !errors.Is(err, etcd.ErrReread) {
+			return err
+		}
+		// What happened since is lost, or could not be read: begin anew.
+		if err := c.load(ctx); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 func (c *Cache) load(ctx context.Context) error {
+	c.loading.Lock()
+	defer c.loading.Unlock()
 	items := map[*collection][]*Item{}
 	var revision int64
 	from := ""
@@ -127,7 +142,7 @@ func (c *Cache) load(ctx context.Context) error {
 		}
 		from = page.KVs[len(page.KVs)-1].Key + "\x00"
 	}
-	for _, col := range c.byKind {
+	for _, col := range c.served.Load().byFolder {
 		col.reset(items[col], revision)
 	}
 	c.advance(revision)
@@ -142,13 +157,14 @@ func (c *Cache) load(ctx context.Context) error {
 // collectionOf finds the collection of an etcd key and the key in it. Folders
 // are one or two parts deep.
 func (c *Cache) collectionOf(key string) (*collection, string) {
+	byFolder := c.served.Load().byFolder
 	rest := strings.TrimPrefix(key, etcd.Root)
 	folder, in, _ := strings.Cut(rest, "/")
-	if col := c.byFolder[folder]; col != nil {
+	if col := byFolder[folder]; col != nil {
 		return col, in
 	}
 	more, in, _ := strings.Cut(in, "/")
-	return c.byFolder[folder+"/"+more], in
+	return byFolder[rest[:min(len(folder)+1+len(more), len(rest))]], in
 }
 
 // take applies changes in etcd's order.
@@ -159,40 +175,50 @@ func (c *Cache) take(changes []etcd.Change, through int64) {
 		if col == nil {
 			continue
 		}
-		var i *Item
-		if !ch.Deleted {
-			if i = c.item(col, key, ch.KV); i == nil {
-				continue
-			}
+		if !col.hold(key, ch) {
+			c.apply(col, key, ch, now)
 		}
-		col.apply(i, key, ch.Deleted, ch.Revision, now)
 	}
 	c.advance(through)
+}
+
+// apply takes one change into its collection. An object that can no longer be
+// read is gone for readers.
+func (c *Cache) apply(col *collection, key string, ch etcd.Change, now time.Time) {
+	var i *Item
+	if !ch.Deleted {
+		i = c.item(col, key, ch.KV)
+	}
+	col.apply(i, key, ch.Revision, now)
 }
 
 // item makes an item of a stored value; one that is no object of the kind is
 // reported and left out.
 func (c *Cache) item(col *collection, key string, kv etcd.KV) *Item {
-	message, err := Message(col.kind, kv.Value)
-	if err == nil && col.reread != nil {
-		message, err = completed(col, message)
+	k, b := col.shape()
+	message, err := []byte(nil), kv.Err
+	if err == nil {
+		message, err = Message(k, kv.Value)
+	}
+	if err == nil && b.Reread != nil {
+		message, err = completed(k, b, message)
 	}
 	if err != nil {
 		c.log.Error("stored object does not decode and is not served",
 			zap.String("key", kv.Key), zap.Int64("revision", kv.Revision), zap.Error(err))
 		return nil
 	}
-	namespace, name := split(col.kind, key)
-	return NewItem(col.kind, namespace, name, message, kv.Revision, col.fields)
+	namespace, name := split(k, key)
+	return NewItem(k, namespace, name, message, kv.Revision, b.Fields)
 }
 
 // completed adds to a message what whoever stored it left to readers.
-func completed(col *collection, message []byte) ([]byte, error) {
-	o := col.kind.New()
+func completed(k *kinds.Kind, b Behaviour, message []byte) ([]byte, error) {
+	o := k.New()
 	if err := o.Unmarshal(message); err != nil {
 		return nil, err
 	}
-	if !col.reread(o) {
+	if !b.Reread(o) {
 		return message, nil
 	}
 	return o.Marshal()
@@ -207,7 +233,7 @@ func (c *Cache) bookmark(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, col := range c.byKind {
+		for _, col := range c.served.Load().byFolder {
 			// Under the collection's lock nothing is applied, so what is not
 			// queued yet lies after the revision that is read here.
 			col.mu.Lock()
@@ -218,25 +244,64 @@ func (c *Cache) bookmark(ctx context.Context) {
 }
 
 // Get finds an object of a stored kind as the cache has it, nil if it is absent.
+// Of a kind that is no longer served there is nothing.
 func (c *Cache) Get(k *kinds.Kind, namespace, name string) *Item {
-	return c.byKind[k].get(namespace, name)
+	col := c.collection(k)
+	if col == nil {
+		return nil
+	}
+	return col.get(namespace, name)
 }
 
 // List visits the chosen items in order of keys, from a key on, until visit
 // returns false, and returns the revision that the state is of.
 func (c *Cache) List(k *kinds.Kind, s Selector, from string, visit func(*Item) bool) int64 {
-	return c.byKind[k].list(s, from, c.Revision, visit)
+	col := c.collection(k)
+	if col == nil {
+		return c.Revision()
+	}
+	return col.list(s, from, c.Revision, visit)
+}
+
+// Scan visits the items of which a selector may choose some, in order of keys
+// and from a key on, and tells of each whether it is chosen.
+func (c *Cache) Scan(k *kinds.Kind, s Selector, from string, visit func(i *Item, chosen bool) bool) int64 {
+	return c.List(k, s.before(k, true), from, func(i *Item) bool { return visit(i, s.Matches(i)) })
+}
+
+// Candidates are the stored items, in order of keys and from a key on, of which
+// a selector may choose some once they are shown as another kind. The caller
+// looks at them, since that may take a while.
+func (c *Cache) Candidates(k *kinds.Kind, s Selector, from string) ([]*Item, int64) {
+	var out []*Item
+	revision := c.List(k, s.before(k, true), from, func(i *Item) bool {
+		out = append(out, i)
+		return true
+	})
+	return out, revision
 }
 
 // Watch opens a watch. An After that the cache no longer remembers is an
 // Expired error.
 func (c *Cache) Watch(k *kinds.Kind, o WatchOptions) (*Watch, error) {
-	return c.byKind[k].watch(o, c.Revision)
+	col := c.collection(k)
+	if col == nil {
+		return nil, unserved(k)
+	}
+	return col.watch(o, c.Revision)
 }
 
 // At reads a page of a collection as it was at a revision.
 func (c *Cache) At(ctx context.Context, k *kinds.Kind, namespace, from string, revision, limit int64) ([]*Item, int64, error) {
-	col := c.byKind[k]
+	col := c.collection(k)
+	if col == nil {
+		return nil, 0, unserved(k)
+	}
+	if revision > c.store.Compacted() {
+		if items, rest, ok := col.unchanged(namespace, from, revision, limit, c.Revision); ok {
+			return items, rest, nil
+		}
+	}
 	prefix := col.prefix
 	if namespace != "" {
 		prefix += namespace + "/"
@@ -262,7 +327,7 @@ func (c *Cache) At(ctx context.Context, k *kinds.Kind, namespace, from string, r
 // filled, then each change, in order; gone tells that the object went. f must
 // be quick. Call Observe before Run.
 func (c *Cache) Observe(k *kinds.Kind, f func(i *Item, gone bool)) {
-	col := c.byKind[k]
+	col := c.collection(k)
 	col.observe = append(col.observe, f)
 }
 

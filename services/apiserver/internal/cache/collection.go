@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/google/btree"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"coracle.local/libs/kinds"
@@ -37,12 +36,14 @@ func (e *event) last() *Item {
 
 // collection is all objects of a kind.
 type collection struct {
-	kind   *kinds.Kind
 	prefix string // of etcd's keys
-	fields func(kinds.Object) fields.Set
-	reread func(kinds.Object) bool
 
 	mu       sync.RWMutex
+	kind     *kinds.Kind
+	before   *kinds.Kind // the row that kind has replaced
+	b        Behaviour
+	held     *[]held // changes that wait until the collection is filled, if it is not
+	filled   int64   // the revision that it was filled at
 	items    *btree.BTreeG[*Item]
 	past     []*event // oldest first
 	floor    int64    // changes after this revision are in past
@@ -53,7 +54,7 @@ type collection struct {
 
 func newCollection(k *kinds.Kind, b Behaviour) *collection {
 	return &collection{
-		kind: k, prefix: prefixOf(k), fields: b.Fields, reread: b.Reread,
+		kind: k, prefix: prefixOf(k), b: b,
 		items:    btree.NewG(32, func(a, b *Item) bool { return a.key < b.key }),
 		watchers: newWatchers(),
 	}
@@ -77,6 +78,12 @@ func (c *collection) list(s Selector, from string, revision func() int64, visit 
 }
 
 func (c *collection) scan(s Selector, from string, visit func(*Item) bool) {
+	if s.key != "" {
+		if i, ok := c.items.Get(place(s.key)); ok && i.key >= from {
+			visit(i)
+		}
+		return
+	}
 	if name, ok := s.exact("metadata.name"); ok && (s.Namespace != "" || !c.kind.Namespaced) {
 		if i, ok := c.items.Get(place(Key(s.Namespace, name))); ok && i.key >= from && s.Matches(i) {
 			visit(i)
@@ -94,18 +101,23 @@ func (c *collection) scan(s Selector, from string, visit func(*Item) bool) {
 	})
 }
 
-// apply takes a change in and hands it to the watchers.
-func (c *collection) apply(item *Item, key string, deleted bool, revision int64, now time.Time) {
+// apply takes a change in and hands it to the watchers. No item says that the
+// object is gone. What the collection was filled with is not applied again.
+func (c *collection) apply(item *Item, key string, revision int64, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if revision <= c.filled {
+		return
+	}
 	e := &event{revision: revision, at: now}
-	if deleted {
+	if item == nil {
 		previous, ok := c.items.Delete(place(key))
 		if !ok {
 			return
 		}
 		e.kind, e.previous = watch.Deleted, previous
 	} else {
+		item = c.current(item)
 		previous, ok := c.items.ReplaceOrInsert(item)
 		e.kind, e.item = watch.Added, item
 		if ok {
@@ -161,6 +173,6 @@ func (c *collection) reset(items []*Item, revision int64) {
 		}
 		return true
 	})
-	c.past, c.floor, c.newest = nil, revision, revision
+	c.past, c.floor, c.newest, c.filled = nil, revision, revision, revision
 	c.watchers.cut(errReset)
 }

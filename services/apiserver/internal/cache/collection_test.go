@@ -42,12 +42,12 @@ func (p *pods) put(namespace, name, node string, l labels.Set) {
 		p.t.Fatal(err)
 	}
 	p.revision++
-	p.apply(NewItem(p.kind, namespace, name, b, p.revision, p.fields), Key(namespace, name), false, p.revision, p.now)
+	p.apply(NewItem(p.kind, namespace, name, b, p.revision, p.b.Fields), Key(namespace, name), p.revision, p.now)
 }
 
 func (p *pods) remove(namespace, name string) {
 	p.revision++
-	p.apply(nil, Key(namespace, name), true, p.revision, p.now)
+	p.apply(nil, Key(namespace, name), p.revision, p.now)
 }
 
 func (p *pods) open(o WatchOptions) *Watch {

@@ -3,6 +3,7 @@
 package cache
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/libs/wire"
@@ -25,11 +27,18 @@ type Item struct {
 
 	key    string // the place in its collection: upstream's order of etcd keys
 	frame  []byte
+	splice int // where a custom resource's frame has what is not stored
 	fields func(kinds.Object) fields.Set
 
 	selectable atomic.Pointer[selectable]
 	json       atomic.Pointer[[]byte]
-	shown      atomic.Pointer[Item]
+	shown      atomic.Pointer[shown]
+}
+
+// shown is the item as other kinds show it: there are few.
+type shown struct {
+	item *Item
+	next *shown
 }
 
 type selectable struct {
@@ -42,34 +51,57 @@ type selectable struct {
 // fieldsOf gives the kind's selectable fields; it may be nil.
 func NewItem(k *kinds.Kind, namespace, name string, message []byte, revision int64, fieldsOf func(kinds.Object) fields.Set) *Item {
 	version := strconv.FormatInt(revision, 10)
-	size := len(version) + 2
-	frame := make([]byte, 0, len(message)+size+2)
-	frame = append(frame, message...)
-	return &Item{
-		Kind: k, Namespace: namespace, Name: name, Revision: revision, key: Key(namespace, name),
-		frame: wire.AppendResourceVersion(frame, version), fields: fieldsOf,
+	i := &Item{
+		Kind: k, Namespace: namespace, Name: name, Revision: revision, key: Key(namespace, name), fields: fieldsOf,
 	}
+	if k.Custom() {
+		i.frame, i.splice = versioned(message, version)
+		return i
+	}
+	frame := make([]byte, 0, len(message)+len(version)+4)
+	i.frame = wire.AppendResourceVersion(append(frame, message...), version)
+	return i
 }
 
 // at is the same object state at another revision, as deletions show it.
 func (i *Item) at(revision int64) *Item {
-	out := NewItem(i.Kind, i.Namespace, i.Name, i.frame, revision, i.fields)
+	message := i.frame
+	if i.Kind.Custom() {
+		message = i.stored()
+	}
+	out := NewItem(i.Kind, i.Namespace, i.Name, message, revision, i.fields)
 	out.selectable.Store(i.selectable.Load())
 	return out
 }
 
-// Frame is the object's encoded message with its resource version. It is
-// shared: do not modify it.
+// Frame is the object's encoded message with its resource version; of a custom
+// resource it is JSON, in whatever version it was stored. It is shared: do not
+// modify it.
 func (i *Item) Frame() []byte { return i.frame }
 
-// Object decodes a fresh copy, which is the caller's own. It has its resource
-// version, and no apiVersion and kind.
-func (i *Item) Object() kinds.Object {
+// Decode decodes a fresh copy, which is the caller's own. It has its resource
+// version, and no apiVersion and kind. Only custom resources fail, when they
+// are to be converted and cannot be.
+func (i *Item) Decode() (kinds.Object, error) {
 	o := i.Kind.New()
 	if err := o.Unmarshal(i.frame); err != nil {
-		// The frame was decoded once before it came into the cache.
-		panic(fmt.Sprintf("cache: %s %s/%s does not decode: %v", i.Kind, i.Namespace, i.Name, err))
+		return nil, fmt.Errorf("decode %s %s/%s: %w", i.Kind, i.Namespace, i.Name, err)
 	}
+	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	return o, nil
+}
+
+// Object is Decode for kinds that cannot fail. Of what does not decode all the
+// same there is the name alone, by which it can be deleted.
+func (i *Item) Object() kinds.Object {
+	o, err := i.Decode()
+	if err == nil {
+		return o
+	}
+	o = i.Kind.New()
+	o.SetNamespace(i.Namespace)
+	o.SetName(i.Name)
+	o.SetResourceVersion(strconv.FormatInt(i.Revision, 10))
 	return o
 }
 
@@ -79,11 +111,17 @@ func (i *Item) JSON() ([]byte, error) {
 	if b := i.json.Load(); b != nil {
 		return *b, nil
 	}
-	o := i.Object()
+	o, err := i.Decode()
+	if err != nil {
+		return nil, err
+	}
 	o.GetObjectKind().SetGroupVersionKind(i.Kind.GroupVersionKind())
 	b, err := json.Marshal(o)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s %s/%s: %w", i.Kind, i.Namespace, i.Name, err)
+	}
+	if bytes.Equal(b, i.frame) {
+		b = i.frame // most custom resources are shown as they are stored
 	}
 	i.json.Store(&b)
 	return b, nil
@@ -99,11 +137,29 @@ func (i *Item) Fields() fields.Set { return i.selected().fields }
 // UID is the object's UID.
 func (i *Item) UID() string { return i.selected().uid }
 
+// Prepare makes what selectors look at, so that Labels, Fields and UID cost
+// nothing afterwards. It fails as Decode does.
+func (i *Item) Prepare() error {
+	if i.selectable.Load() != nil {
+		return nil
+	}
+	o, err := i.Decode()
+	if err == nil {
+		i.selectable.Store(i.selectableOf(o))
+	}
+	return err
+}
+
 func (i *Item) selected() *selectable {
 	if s := i.selectable.Load(); s != nil {
 		return s
 	}
-	o := i.Object()
+	s := i.selectableOf(i.Object())
+	i.selectable.Store(s)
+	return s
+}
+
+func (i *Item) selectableOf(o kinds.Object) *selectable {
 	s := &selectable{labels: o.GetLabels(), uid: string(o.GetUID())}
 	if i.fields != nil {
 		s.fields = i.fields(o)
@@ -115,17 +171,42 @@ func (i *Item) selected() *selectable {
 	if i.Kind.Namespaced {
 		s.fields["metadata.namespace"] = i.Namespace
 	}
-	i.selectable.Store(s)
 	return s
 }
 
-// As is the item as another kind shows it. convert is called once an item.
+// As is the item as another kind shows it; it is made once. convert is not
+// needed for custom resources: these read what is stored in any version, when
+// they are first looked at.
 func (i *Item) As(k *kinds.Kind, convert func(kinds.Object) (kinds.Object, error), fieldsOf func(kinds.Object) fields.Set) (*Item, error) {
-	if out := i.shown.Load(); out != nil {
-		return out, nil
+	for {
+		known := i.shown.Load()
+		for s := known; s != nil; s = s.next {
+			if s.item.Kind == k {
+				return s.item, nil
+			}
+		}
+		out, err := i.as(k, convert, fieldsOf)
+		if err != nil {
+			return nil, err
+		}
+		if i.shown.CompareAndSwap(known, &shown{item: out, next: known}) {
+			return out, nil
+		}
 	}
-	o, err := convert(i.Object())
+}
+
+func (i *Item) as(k *kinds.Kind, convert func(kinds.Object) (kinds.Object, error), fieldsOf func(kinds.Object) fields.Set) (*Item, error) {
+	if k.Custom() {
+		return &Item{
+			Kind: k, Namespace: i.Namespace, Name: i.Name, Revision: i.Revision,
+			key: i.key, frame: i.frame, splice: i.splice, fields: fieldsOf,
+		}, nil
+	}
+	o, err := i.Decode()
 	if err != nil {
+		return nil, err
+	}
+	if o, err = convert(o); err != nil {
 		return nil, fmt.Errorf("show %s %s/%s as %s: %w", i.Kind, i.Namespace, i.Name, k.APIVersion(), err)
 	}
 	o.SetResourceVersion("")
@@ -133,9 +214,7 @@ func (i *Item) As(k *kinds.Kind, convert func(kinds.Object) (kinds.Object, error
 	if err != nil {
 		return nil, err
 	}
-	out := NewItem(k, i.Namespace, i.Name, message, i.Revision, fieldsOf)
-	i.shown.Store(out)
-	return out, nil
+	return NewItem(k, i.Namespace, i.Name, message, i.Revision, fieldsOf), nil
 }
 
 // Key is an object's key in its collection.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "sigs.k8s.io/json"
 
@@ -13,9 +12,12 @@ import (
 	"coracle.local/services/apiserver/internal/etcd"
 )
 
-// Message is the encoded message of a stored value. Upstream stores a few kinds
-// as JSON; these are encoded anew.
+// Message is the encoded message of a stored value; of a custom resource it is
+// the value. Upstream stores a few other kinds as JSON; these are encoded anew.
 func Message(k *kinds.Kind, value []byte) ([]byte, error) {
+	if k.Custom() {
+		return text(k, value)
+	}
 	if !etcd.IsEnveloped(value) {
 		return encoded(k, value)
 	}
@@ -27,7 +29,7 @@ func Message(k *kinds.Kind, value []byte) ([]byte, error) {
 	if kind != k.Kind || (apiVersion != k.StorageAPIVersion() && apiVersion != k.APIVersion()) {
 		return nil, otherKind(k, apiVersion, kind)
 	}
-	if !wellFormed(message) {
+	if !wellFormed(k, message) {
 		return nil, errors.New("the stored message is malformed")
 	}
 	return message, nil
@@ -35,17 +37,6 @@ func Message(k *kinds.Kind, value []byte) ([]byte, error) {
 
 func otherKind(k *kinds.Kind, apiVersion, kind string) error {
 	return fmt.Errorf("the stored object is a %s of %s, not a %s of %s", kind, apiVersion, k.Kind, k.APIVersion())
-}
-
-func wellFormed(message []byte) bool {
-	for len(message) > 0 {
-		_, _, n := protowire.ConsumeField(message)
-		if n < 0 {
-			return false
-		}
-		message = message[n:]
-	}
-	return true
 }
 
 // encoded makes a message of an object that is stored as JSON.

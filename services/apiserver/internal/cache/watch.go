@@ -26,6 +26,12 @@ type Event struct {
 	Revision int64
 	// InitialEnd marks the bookmark after the initial events.
 	InitialEnd bool
+
+	// change is what the event is to be made of, by whoever reads it: how
+	// another kind shows an object may take a call to somebody else. A first
+	// is an item of the initial state, to be looked at likewise.
+	change *event
+	first  bool
 }
 
 // WatchOptions say what a watch sees and from when.
@@ -41,8 +47,8 @@ type WatchOptions struct {
 	// Bookmarks asks for bookmarks when idle.
 	Bookmarks bool
 	// Show turns items into those of another kind before they are selected;
-	// nil leaves them.
-	Show func(*Item) *Item
+	// nil leaves them. It is called by whoever reads the watch.
+	Show func(*Item) (*Item, error)
 }
 
 // Watch is one watcher's queue. Next and Pending are for one goroutine.
@@ -51,7 +57,7 @@ type Watch struct {
 	after     int64 // changes up to here are not wanted
 	told      int64 // bookmarks up to here are not wanted
 	bookmarks bool
-	show      func(*Item) *Item
+	show      func(*Item) (*Item, error)
 	remove    func(*Watch)
 
 	batch []Event // taken out of the queue, not yet returned
@@ -65,16 +71,15 @@ type Watch struct {
 // Next waits for the next event. It fails with an API error when the watch was
 // cut off, and with ctx's error when that ends.
 func (w *Watch) Next(ctx context.Context) (Event, error) {
-	for len(w.batch) == 0 {
-		w.mu.Lock()
-		w.batch, w.queue = w.queue, nil
-		err := w.err
-		w.mu.Unlock()
-		if len(w.batch) > 0 {
-			break
+	for {
+		more, failed := w.advance()
+		if failed != nil {
+			return Event{}, failed
 		}
-		if err != nil {
-			return Event{}, err
+		if more {
+			e := w.batch[0]
+			w.batch = w.batch[1:]
+			return e, nil
 		}
 		select {
 		case <-w.wake:
@@ -82,20 +87,40 @@ func (w *Watch) Next(ctx context.Context) (Event, error) {
 			return Event{}, ctx.Err()
 		}
 	}
-	e := w.batch[0]
-	w.batch = w.batch[1:]
-	return e, nil
+}
+
+// advance makes the first of batch an event that the watcher wants, and tells
+// whether there is one.
+func (w *Watch) advance() (bool, error) {
+	for {
+		for len(w.batch) > 0 {
+			e, wanted, err := w.look(w.batch[0])
+			if err != nil {
+				w.cut(err)
+				w.batch = nil
+				return false, err
+			}
+			if wanted {
+				w.batch[0] = e
+				return true, nil
+			}
+			w.batch = w.batch[1:]
+		}
+		w.mu.Lock()
+		w.batch, w.queue = w.queue, nil
+		err := w.err
+		w.mu.Unlock()
+		if len(w.batch) == 0 {
+			return false, err
+		}
+	}
 }
 
 // Pending tells whether Next would return an event without waiting, so that a
 // front knows when to flush.
 func (w *Watch) Pending() bool {
-	if len(w.batch) > 0 {
-		return true
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.queue) > 0
+	more, _ := w.advance() // an error comes again
+	return more
 }
 
 // Close ends the watch; nothing more is queued.
@@ -143,28 +168,64 @@ func (w *Watch) offer(e *event) {
 	if e.revision <= w.after {
 		return
 	}
-	item, now := w.see(e.item)
-	_, before := w.see(e.previous)
-	switch {
-	case now && before:
-		w.push(Event{Type: watch.Modified, Item: item, Revision: e.revision})
-	case now:
-		w.push(Event{Type: watch.Added, Item: item, Revision: e.revision})
-	case before:
-		last, _ := w.see(e.last())
-		w.push(Event{Type: watch.Deleted, Item: last, Revision: e.revision})
+	if w.show != nil {
+		w.push(Event{change: e, Revision: e.revision})
+		return
+	}
+	// Nothing fails that is not shown as something else.
+	if out, wanted, _ := w.seen(e); wanted {
+		w.push(out)
 	}
 }
 
+// look makes an event out of what was put off.
+func (w *Watch) look(e Event) (Event, bool, error) {
+	if e.change != nil {
+		return w.seen(e.change)
+	}
+	if !e.first {
+		return e, true, nil
+	}
+	item, wanted, err := w.see(e.Item)
+	e.Item, e.first = item, false
+	return e, wanted, err
+}
+
+// seen is a change as the watcher sees it, and whether it does.
+func (w *Watch) seen(e *event) (Event, bool, error) {
+	item, now, err := w.see(e.item)
+	if err != nil {
+		return Event{}, false, err
+	}
+	_, before, err := w.see(e.previous)
+	switch {
+	case err != nil:
+		return Event{}, false, err
+	case now && before:
+		return Event{Type: watch.Modified, Item: item, Revision: e.revision}, true, nil
+	case now:
+		return Event{Type: watch.Added, Item: item, Revision: e.revision}, true, nil
+	case before:
+		last, _, err := w.see(e.last())
+		return Event{Type: watch.Deleted, Item: last, Revision: e.revision}, err == nil, err
+	}
+	return Event{}, false, nil
+}
+
 // see tells how the watcher sees an item, and whether it wants it.
-func (w *Watch) see(i *Item) (*Item, bool) {
-	if i == nil {
-		return nil, false
+func (w *Watch) see(i *Item) (*Item, bool, error) {
+	switch {
+	case i == nil:
+		return nil, false, nil
+	case w.show == nil:
+		return i, w.selector.everything() || w.selector.Matches(i), nil
 	}
-	if w.show != nil {
-		i = w.show(i)
+	i, err := w.show(i)
+	if err != nil {
+		return nil, false, err
 	}
-	return i, w.selector.everything() || w.selector.Matches(i)
+	wanted, err := w.selector.Chooses(i)
+	return i, wanted, err
 }
 
 // watch opens a watch at a state of the collection that holds everything up to
@@ -175,14 +236,8 @@ func (c *collection) watch(o WatchOptions, revision func() int64) (*Watch, error
 	defer c.mu.Unlock()
 	if o.Initial {
 		w.after, w.told = 0, max(c.newest, revision())
-		selector := o.Selector
-		if o.Show != nil {
-			selector = Selector{Namespace: o.Namespace}
-		}
-		c.scan(selector, "", func(i *Item) bool {
-			if item, ok := w.see(i); ok {
-				w.batch = append(w.batch, Event{Type: watch.Added, Item: item, Revision: i.Revision})
-			}
+		c.scan(o.Selector.before(c.kind, o.Show != nil), "", func(i *Item) bool {
+			w.batch = append(w.batch, Event{Type: watch.Added, Item: i, Revision: i.Revision, first: o.Show != nil})
 			return true
 		})
 		if o.MarkInitialEnd {

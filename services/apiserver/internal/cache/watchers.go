@@ -30,7 +30,7 @@ func (ws *watchers) place(w *Watch) (map[string]map[*Watch]struct{}, string) {
 	if name, ok := w.selector.exact("metadata.name"); ok {
 		return ws.byName, name
 	}
-	if node, ok := w.selector.exact(nodeField); ok {
+	if node, ok := w.selector.exact(nodeField); ok && w.show == nil {
 		return ws.byNode, node
 	}
 	if w.selector.Namespace != "" {

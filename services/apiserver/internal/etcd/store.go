@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -26,6 +27,11 @@ var ErrExists = errors.New("etcd: the key exists")
 type Store struct {
 	client *clientv3.Client
 	leases leases
+	// compacted is the revision up to which this process had history dropped.
+	compacted atomic.Int64
+
+	values Values // nil for values that are stored as they are
+	reread chan struct{}
 }
 
 // New returns a store over a client that the caller closes.
@@ -38,6 +44,8 @@ type KV struct {
 	Key      string
 	Value    []byte
 	Revision int64
+	// Err says why the value could not be opened; there is no value then.
+	Err error
 }
 
 func kv(p *mvccpb.KeyValue) KV {
@@ -63,7 +71,8 @@ func (s *Store) Get(ctx context.Context, key string) (*KV, error) {
 		return nil, nil
 	}
 	out := kv(r.Kvs[0])
-	return &out, nil
+	s.open(ctx, &out)
+	return &out, out.Err
 }
 
 // Create stores a value under an absent key and returns the revision. A ttl
@@ -71,6 +80,9 @@ func (s *Store) Get(ctx context.Context, key string) (*KV, error) {
 func (s *Store) Create(ctx context.Context, key string, value []byte, ttl time.Duration) (int64, error) {
 	options, err := s.expiry(ctx, ttl)
 	if err != nil {
+		return 0, err
+	}
+	if value, err = s.seal(ctx, key, value); err != nil {
 		return 0, err
 	}
 	r, err := s.client.Txn(ctx).
@@ -91,6 +103,9 @@ func (s *Store) Create(ctx context.Context, key string, value []byte, ttl time.D
 func (s *Store) Update(ctx context.Context, key string, value []byte, revision int64, ttl time.Duration) (written int64, current *KV, err error) {
 	options, err := s.expiry(ctx, ttl)
 	if err != nil {
+		return 0, nil, err
+	}
+	if value, err = s.seal(ctx, key, value); err != nil {
 		return 0, nil, err
 	}
 	return s.compareAnd(ctx, key, revision, clientv3.OpPut(key, string(value), options...))
@@ -118,6 +133,7 @@ func (s *Store) compareAnd(ctx context.Context, key string, revision int64, op c
 		return 0, nil, nil
 	}
 	current := kv(kvs[0])
+	s.open(ctx, &current)
 	return 0, &current, nil
 }
 
@@ -147,6 +163,9 @@ func (s *Store) Range(ctx context.Context, prefix, from string, revision, limit 
 	p := Page{KVs: make([]KV, len(r.Kvs)), Count: r.Count, Revision: r.Header.Revision}
 	for i, v := range r.Kvs {
 		p.KVs[i] = kv(v)
+		if s.open(ctx, &p.KVs[i]); s.passing(&p.KVs[i]) {
+			return Page{}, p.KVs[i].Err
+		}
 	}
 	if revision != 0 {
 		p.Revision = revision

@@ -25,7 +25,17 @@ func (s *Store) Watch(ctx context.Context, revision int64, handle func(changes [
 	// Progress is also asked for by hand, when a reader waits for a revision
 	// that no key of ours was written at.
 	stream := s.client.Watch(ctx, Root, clientv3.WithPrefix(), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
-	for r := range stream {
+	for {
+		var r clientv3.WatchResponse
+		select {
+		case <-s.reread:
+			return ErrReread
+		case next, ok := <-stream:
+			if !ok {
+				return ended(ctx)
+			}
+			r = next
+		}
 		if r.CompactRevision != 0 {
 			return ErrCompacted
 		}
@@ -42,9 +52,19 @@ func (s *Store) Watch(ctx context.Context, revision int64, handle func(changes [
 		changes := make([]Change, len(r.Events))
 		for i, e := range r.Events {
 			changes[i] = Change{KV: kv(e.Kv), Deleted: e.Type == mvccpb.Event_DELETE}
+			if changes[i].Deleted {
+				continue
+			}
+			if s.open(ctx, &changes[i].KV); s.passing(&changes[i].KV) {
+				return changes[i].Err // not to take for gone what cannot be read just now
+			}
 		}
 		handle(changes, changes[len(changes)-1].Revision)
 	}
+}
+
+// ended says why a stream did.
+func ended(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -73,7 +93,9 @@ func (s *Store) Compact(ctx context.Context, report func(error)) error {
 		}
 		now, err := s.Revision(ctx)
 		if err == nil && previous > 0 {
-			_, err = s.client.Compact(ctx, previous)
+			if _, err = s.client.Compact(ctx, previous); err == nil {
+				s.compacted.Store(previous)
+			}
 		}
 		if err != nil {
 			report(fmt.Errorf("compact etcd: %w", err))
@@ -82,3 +104,6 @@ func (s *Store) Compact(ctx context.Context, report func(error)) error {
 		previous = now
 	}
 }
+
+// Compacted is the revision up to which this process has had etcd forget the past.
+func (s *Store) Compacted() int64 { return s.compacted.Load() }

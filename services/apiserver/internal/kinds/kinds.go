@@ -29,11 +29,15 @@ import (
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
-// Strategies returns the behaviour of every kind of the table. It does no
-// I/O; the result is the caller's.
-func Strategies() map[*kinds.Kind]*strategy.Erased {
+// Strategies returns the behaviour of every kind of the table, in a cluster of
+// IPv4 addresses. It does no I/O; the result is the caller's.
+func Strategies() map[*kinds.Kind]*strategy.Erased { return StrategiesOf(core.Families{}) }
+
+// StrategiesOf is Strategies in a cluster of other address families.
+func StrategiesOf(f core.Families) map[*kinds.Kind]*strategy.Erased {
 	s := set{}
 	addCore(s)
+	add(s, core.Service(f))
 	addExtensions(s)
 	addWorkloads(s)
 	addNetwork(s)
@@ -44,7 +48,9 @@ func Strategies() map[*kinds.Kind]*strategy.Erased {
 		if s[k] == nil {
 			s[k] = strategy.Shallow(k)
 		}
-		checkFinalizers(s[k])
+		if !anyFinalizer(k) {
+			checkFinalizers(s[k])
+		}
 	}
 	return s
 }
@@ -69,7 +75,6 @@ func addCore(s set) {
 	add(s, core.ReplicationController())
 	add(s, core.ResourceQuota())
 	add(s, core.Secret())
-	add(s, core.Service())
 	add(s, core.ServiceAccount())
 }
 
@@ -140,8 +145,22 @@ func addStorage(s set) {
 	add(s, storagemigration.StorageVersionMigration())
 }
 
+// anyFinalizer tells for which kinds upstream lets finalizers be without a domain.
+func anyFinalizer(k *kinds.Kind) bool {
+	switch k.Group {
+	case "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io":
+		return true
+	}
+	switch k.Kind {
+	case "Event", "Lease", "PodDisruptionBudget", "RuntimeClass":
+		return true
+	}
+	return false
+}
+
 // checkFinalizers adds the one rule for metadata that upstream has for its
-// own kinds and not for custom resources.
+// own kinds and not for custom resources, nor for what other servers of its
+// chain serve.
 func checkFinalizers(k *strategy.Erased) {
 	create, update := k.ValidateCreate, k.ValidateUpdate
 	k.ValidateCreate = func(obj kinds.Object) field.ErrorList {

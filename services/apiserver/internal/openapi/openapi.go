@@ -1,5 +1,6 @@
-// Package openapi serves the OpenAPI documents, versions 2 and 3. They were
-// made by gen and are embedded compressed; nothing is built or parsed here.
+// Package openapi serves the OpenAPI documents, versions 2 and 3. Those of
+// built-in kinds were made by gen and are embedded compressed; those of custom
+// resources are built when somebody asks for them.
 package openapi
 
 import (
@@ -18,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/munnerz/goautoneg"
@@ -29,9 +31,15 @@ import (
 //go:embed all:docs
 var docs embed.FS
 
-// Documents are the embedded documents. Use New.
+// Documents are the embedded documents and those of custom resources. Use New.
 type Documents struct {
-	index func() index
+	// Remote adds what other servers tell; nil for nothing.
+	Remote Remote
+	mergedState
+
+	index    func() index
+	mu       sync.Mutex // of Set
+	snapshot atomic.Pointer[snapshot]
 }
 
 // index is what is known of each document without opening it.
@@ -53,19 +61,29 @@ func readIndex() index {
 	if err != nil {
 		panic("openapi: the embedded index is broken: " + err.Error())
 	}
+	x.root = rootOf(x.hashes, nil)
+	x.etag = fmt.Sprintf("%X", sha512.Sum512(x.root))
+	return x
+}
+
+// rootOf is the answer to /openapi/v3. What is built in goes before what is
+// custom.
+func rootOf(hashes map[string]string, custom map[string]*group) []byte {
 	type document struct {
 		URL string `json:"serverRelativeURL"`
 	}
 	paths := map[string]document{}
-	for name, hash := range x.hashes {
+	for name, g := range custom {
+		paths[name] = document{location(name, g.hash)}
+	}
+	for name, hash := range hashes {
 		if v3, ok := strings.CutPrefix(name, "v3/"); ok {
 			paths[v3] = document{location(v3, hash)}
 		}
 	}
 	// Maps of strings always marshal.
-	x.root, _ = json.Marshal(map[string]any{"paths": paths})
-	x.etag = fmt.Sprintf("%X", sha512.Sum512(x.root))
-	return x
+	root, _ := json.Marshal(map[string]any{"paths": paths})
+	return root
 }
 
 // location is where a v3 document is served, with its hash, so that clients
@@ -82,6 +100,7 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.document(w, r, "v2", "v2", "v2")
 	case name == "v3":
 		d.root(w, r)
+	case strings.HasPrefix(name, "v3/") && d.served3(w, r, name[len("v3/"):]):
 	case strings.HasPrefix(name, "v3/"):
 		d.document(w, r, name, "v3/"+strings.ReplaceAll(name[len("v3/"):], "/", "_"), "v3")
 	default:
@@ -91,16 +110,27 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (d *Documents) root(w http.ResponseWriter, r *http.Request) {
 	x := d.index()
-	w.Header().Set("Etag", strconv.Quote(x.etag))
+	root, etag := x.root, x.etag
+	if c := d.customs(); c != nil {
+		root = rootOf(x.hashes, c.groups)
+		etag = fmt.Sprintf("%X", sha512.Sum512(root))
+	}
+	if all := d.root3(root); len(all) != len(root) {
+		root, etag = all, hashOf([]string{string(all)})
+	}
+	w.Header().Set("Etag", strconv.Quote(etag))
 	w.Header().Set("Content-Type", "application/json")
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(x.root))
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(root))
 }
 
 // document serves one document in the encoding the client prefers.
 func (d *Documents) document(w http.ResponseWriter, r *http.Request, name, file, version string) {
 	w.Header().Add("Vary", "Accept")
-	hash, ok := d.index().hashes[name]
-	if !ok {
+	hash, read := d.find(name, file)
+	if name == "v2" {
+		hash, read = d.with2(hash, read)
+	}
+	if read == nil {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
@@ -124,13 +154,29 @@ func (d *Documents) document(w http.ResponseWriter, r *http.Request, name, file,
 		return
 	}
 	w.Header().Set("Content-Type", mediaType)
-	content, err := docs.ReadFile("docs/" + file + extension)
+	content, err := read(extension)
 	if err != nil {
-		// The index names only files that were embedded with it.
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	write(w, r, content)
+}
+
+// find is a document's hash and how it is read; nil if there is none.
+func (d *Documents) find(name, file string) (hash string, read func(extension string) ([]byte, error)) {
+	c := d.customs()
+	if c != nil && name == "v2" {
+		return c.hash, c.v2
+	}
+	if hash, ok := d.index().hashes[name]; ok {
+		return hash, func(extension string) ([]byte, error) { return docs.ReadFile("docs/" + file + extension) }
+	}
+	if c != nil {
+		if g := c.groups[strings.TrimPrefix(name, "v3/")]; g != nil {
+			return g.hash, g.made
+		}
+	}
+	return "", nil
 }
 
 // choose returns the file's extension and the media type to answer with.

@@ -7,11 +7,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/kinds/check"
 )
 
 // Bind places a pod on a node, once. Labels and annotations of the binding are
@@ -64,6 +66,8 @@ func validateBinding(b *corev1.Binding) (errs field.ErrorList) {
 	}
 	if b.Target.Name == "" {
 		errs = append(errs, field.Required(target.Child("name"), ""))
+	} else {
+		errs = append(errs, check.Name(target.Child("name"), b.Target.Name, validation.NameIsDNSSubdomain)...)
 	}
 	return errs
 }

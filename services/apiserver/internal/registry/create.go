@@ -3,7 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
-	"strconv"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -17,6 +17,7 @@ import (
 	"coracle.local/services/apiserver/internal/admission"
 	"coracle.local/services/apiserver/internal/auth"
 	"coracle.local/services/apiserver/internal/etcd"
+	"coracle.local/services/apiserver/internal/kinds/check"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
@@ -26,6 +27,9 @@ const (
 	maxNameLength = 63
 	maxNameTries  = 8
 )
+
+// errTerminating is why nothing of a kind is created whose definition goes.
+var errTerminating = errors.New("create not allowed while custom resource definition is terminating")
 
 // Create stores a new object and returns it as stored. obj is taken over.
 func (r *Registry) Create(ctx context.Context, k *kinds.Kind, namespace string, obj kinds.Object, o WriteOptions) (kinds.Object, error) {
@@ -43,7 +47,7 @@ func (r *Registry) Create(ctx context.Context, k *kinds.Kind, namespace string, 
 			attempt = obj.DeepCopyObject().(kinds.Object)
 			attempt.SetName(generateName(base))
 		}
-		created, err := r.create(ctx, &write{kind: k, namespace: namespace, name: attempt.GetName(), options: o}, attempt)
+		created, err := r.create(ctx, &write{kind: k, namespace: namespace, name: attempt.GetName(), generated: generated, options: o}, attempt)
 		if generated && apierrors.IsAlreadyExists(err) && try < maxNameTries {
 			continue
 		}
@@ -68,23 +72,51 @@ func ensureNamespace(k *kinds.Kind, namespace string, obj kinds.Object) error {
 	return nil
 }
 
+// renamed takes over the name that mutators have left on an object, or gives it
+// the generated one.
+func (w *write) renamed(obj kinds.Object, a *admission.Attributes) error {
+	if w.generated && obj.GetName() == "" {
+		obj.SetName(w.name)
+	}
+	w.name = obj.GetName()
+	if a.Name == "" {
+		a.Name = w.name
+	}
+	return ensureNamespace(w.kind, w.namespace, obj)
+}
+
 func (r *Registry) create(ctx context.Context, w *write, obj kinds.Object) (kinds.Object, error) {
-	s := r.Strategies[w.kind]
-	if obj.GetResourceVersion() != "" {
+	s := r.Strategy(w.kind)
+	if obj.GetResourceVersion() != "" && !w.options.DryRun {
 		return nil, internal("resourceVersion should not be set on objects to be created")
 	}
 	r.fill(obj)
+	if w.generated {
+		obj.SetName("") // nobody sees the name before it is the object's
+	}
 	if s.Default != nil {
 		s.Default(obj)
 	}
 	attributes := w.attributes(ctx, admission.Create, obj, nil)
+	if r.Catalog.Terminating(w.kind) {
+		return nil, apierrors.NewForbidden(w.kind.GroupResource(), w.name, errTerminating)
+	}
+	uid, at := obj.GetUID(), obj.GetCreationTimestamp()
+	if w.generated {
+		attributes.Name = ""
+	}
 	err := r.traced(ctx, obj, "admission", func(ctx context.Context) error { return r.Admission.Admit(ctx, attributes) })
 	if err != nil {
 		return nil, err
 	}
 	obj = attributes.Object
+	obj.SetUID(uid)
+	obj.SetCreationTimestamp(at)
 	if s.Default != nil {
 		s.Default(obj)
+	}
+	if err := w.renamed(obj, attributes); err != nil {
+		return nil, err
 	}
 	if s.PrepareCreate != nil {
 		s.PrepareCreate(obj)
@@ -107,6 +139,9 @@ func (r *Registry) commitCreate(ctx context.Context, w *write, s *strategy.Erase
 	if errs := validateCreate(w.kind, s, obj); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(w.groupKind(), obj.GetName(), errs)
 	}
+	if w.generated && s.Default != nil {
+		s.Default(obj) // what the name implies is not for validation
+	}
 	if s.Warnings != nil {
 		r.warn(ctx, s.Warnings(obj, nil))
 	}
@@ -118,7 +153,7 @@ func (r *Registry) commitCreate(ctx context.Context, w *write, s *strategy.Erase
 		if existing, _, err := r.current(ctx, w, false); err != nil || existing != nil {
 			return nil, errors.Join(err, exists(w))
 		}
-		return obj, nil
+		return r.asStored(w.kind, obj, obj.GetResourceVersion())
 	}
 	value, err := r.seal(w.kind, obj)
 	if err != nil {
@@ -126,7 +161,7 @@ func (r *Registry) commitCreate(ctx context.Context, w *write, s *strategy.Erase
 	}
 	var revision int64
 	err = r.traced(ctx, obj, "etcd", func(ctx context.Context) (err error) {
-		revision, err = r.Cache.Store().Create(ctx, w.key(), value, r.ttl(w.kind))
+		revision, err = r.storeNew(ctx, w, obj, value)
 		return err
 	})
 	if errors.Is(err, etcd.ErrExists) {
@@ -136,8 +171,7 @@ func (r *Registry) commitCreate(ctx context.Context, w *write, s *strategy.Erase
 		return nil, err
 	}
 	r.wait(ctx, w.kind, revision)
-	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
-	return obj, nil
+	return r.reread(w.kind, obj, value, revision)
 }
 
 func exists(w *write) error { return apierrors.NewAlreadyExists(w.kind.GroupResource(), w.name) }
@@ -159,18 +193,40 @@ func (r *Registry) fill(obj kinds.Object) {
 	obj.SetDeletionTimestamp(nil)
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
-	obj.SetGeneration(0)
 }
 
 func newUID() types.UID { return uuid.NewUUID() }
 
-// validateCreate checks the metadata, then what is the kind's own.
+// validateCreate checks the metadata, then what is the kind's own. If both found
+// nothing, the name is held to what fits into a path.
 func validateCreate(k *kinds.Kind, s *strategy.Erased, obj kinds.Object) field.ErrorList {
-	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(s), field.NewPath("metadata"))
+	var errs field.ErrorList
+	path := field.NewPath("metadata")
+	if !s.MetadataLast {
+		errs = validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(s), path)
+	}
 	if s.ValidateCreate != nil {
 		errs = append(errs, s.ValidateCreate(obj)...)
 	}
-	return errs
+	if len(errs) == 0 {
+		errs = validation.ValidateObjectMetaAccessor(obj, k.Namespaced, check.PathSegment, path)
+	}
+	return once(k, errs)
+}
+
+// once leaves out what was said before, as upstream does for its own kinds but
+// those that extend the API.
+func once(k *kinds.Kind, errs field.ErrorList) field.ErrorList {
+	if len(errs) < 2 || k.Custom() || k.Group == "apiextensions.k8s.io" || k.Group == "apiregistration.k8s.io" {
+		return errs
+	}
+	said := map[string]bool{}
+	return slices.DeleteFunc(errs, func(e *field.Error) bool {
+		text := e.Error()
+		again := said[text]
+		said[text] = true
+		return again
+	})
 }
 
 func nameRule(s *strategy.Erased) validation.ValidateNameFunc {

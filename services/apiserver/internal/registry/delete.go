@@ -9,6 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -47,8 +49,8 @@ func (r *Registry) deletion(ctx context.Context, k *kinds.Kind, o *metav1.Delete
 		o = o.DeepCopy()
 		*o.GracePeriodSeconds = 1 // which is what a negative one means
 	}
-	unsaid := o.PropagationPolicy == nil && o.OrphanDependents == nil
-	if text := r.Strategies[k].OrphanWarning; text != "" && unsaid {
+	unsaid := o.PropagationPolicy == nil && o.OrphanDependents == nil && !unsafe(o)
+	if text := r.Strategy(k).OrphanWarning; text != "" && unsaid {
 		r.warn(ctx, []string{text})
 	}
 	return o, nil
@@ -77,13 +79,24 @@ func (r *Registry) delete(ctx context.Context, w *write, current kinds.Object, r
 	if err := checkPreconditions(w, current, o.Preconditions); err != nil {
 		return nil, false, err
 	}
+	if unsafe(o) {
+		if w.kind.Group == "rbac.authorization.k8s.io" {
+			return nil, false, apierrors.NewInternalError(errUnsafe)
+		}
+		return nil, false, conflict(w, fmt.Sprintf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: "+
+			"unsafe deletion is not allowed because the object is decodable from storage", w.key()))
+	}
 	if !w.judged {
-		if err := r.Admission.Validate(ctx, w.attributes(ctx, admission.Delete, nil, current)); err != nil {
+		a := w.attributes(ctx, admission.Delete, nil, current)
+		if err := r.Admission.Admit(ctx, a); err != nil {
+			return nil, false, err
+		}
+		if err := r.Admission.Validate(ctx, a); err != nil {
 			return nil, false, err
 		}
 	}
 	old := current.DeepCopyObject().(kinds.Object)
-	stays := r.mark(r.Strategies[w.kind], current, o)
+	stays := r.mark(r.Strategy(w.kind), current, o)
 	unmarked := current.GetDeletionTimestamp() == nil // nothing keeps it
 	if !stays && (unmarked || finished(current)) {
 		obj, err := r.remove(ctx, w, current, revision)
@@ -91,6 +104,13 @@ func (r *Registry) delete(ctx context.Context, w *write, current kinds.Object, r
 	}
 	obj, err := r.put(ctx, w, current, old, revision)
 	return obj, false, err
+}
+
+var errUnsafe = errors.New("no unsafe deleter provided, can not honor ignoreStoreReadErrorWithClusterBreakingPotential")
+
+// unsafe tells whether what cannot be read is to be deleted.
+func unsafe(o *metav1.DeleteOptions) bool {
+	return o.IgnoreStoreReadErrorWithClusterBreakingPotential != nil && *o.IgnoreStoreReadErrorWithClusterBreakingPotential
 }
 
 func checkPreconditions(w *write, obj kinds.Object, p *metav1.Preconditions) error {
@@ -114,7 +134,23 @@ func checkPreconditions(w *write, obj kinds.Object, p *metav1.Preconditions) err
 // mark sets the deletion's time, grace and finalizers on an object that does
 // not go at once, and tells whether grace keeps it.
 func (r *Registry) mark(s *strategy.Erased, obj kinds.Object, o *metav1.DeleteOptions) (graceful bool) {
-	setFinalizers(s, obj, o)
+	if d, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok {
+		if d.DeletionTimestamp != nil {
+			setFinalizers(s, obj, o)
+		}
+		r.markDefinition(d)
+		return false
+	}
+	switch obj.(type) {
+	case *corev1.Event, *eventsv1.Event:
+		// What they own is no garbage collector's business.
+	case *corev1.Namespace:
+		if obj.GetDeletionTimestamp() == nil { // only the first deletion may say
+			setFinalizers(s, obj, o)
+		}
+	default:
+		setFinalizers(s, obj, o)
+	}
 	if obj.GetDeletionTimestamp() != nil {
 		return r.shorten(obj, o)
 	}
@@ -209,14 +245,14 @@ func finished(obj kinds.Object) bool {
 }
 
 // DeleteCollection deletes what the list selects and returns what it selected.
-func (r *Registry) DeleteCollection(ctx context.Context, k *kinds.Kind, l ListOptions, o *metav1.DeleteOptions) ([]kinds.Object, error) {
+func (r *Registry) DeleteCollection(ctx context.Context, k *kinds.Kind, l ListOptions, o *metav1.DeleteOptions) ([]kinds.Object, int64, error) {
 	o, err := r.deletion(ctx, k, o)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	list, err := r.List(ctx, k, l)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	out := make([]kinds.Object, len(list.Items))
 	errs := make([]error, len(list.Items))
@@ -226,17 +262,19 @@ func (r *Registry) DeleteCollection(ctx context.Context, k *kinds.Kind, l ListOp
 		limit <- struct{}{}
 		group.Go(func() {
 			defer func() { <-limit }()
-			out[n], _, errs[n] = r.end(ctx, deletionOf(k, i.Namespace, i.Name, o), o.DeepCopy())
+			w := deletionOf(k, i.Namespace, i.Name, o)
+			w.collection = true
+			out[n], _, errs[n] = r.end(ctx, w, o.DeepCopy())
 			if apierrors.IsNotFound(errs[n]) {
-				out[n], errs[n] = i.Object(), nil
+				out[n], errs[n] = r.decode(k, i)
 			}
 		})
 	}
 	group.Wait()
 	for _, err := range errs {
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	return out, nil
+	return out, list.Revision, nil
 }

@@ -69,34 +69,67 @@ func (r *Registry) List(ctx context.Context, k *kinds.Kind, o ListOptions) (*Lis
 	if err := r.reach(ctx, o.ResourceVersion); err != nil {
 		return nil, err
 	}
-	return r.present(k, o, ""), nil
+	if o.ResourceVersion == "0" {
+		o.Limit = 0 // whatever there is, whole, as upstream's cache gives it
+	}
+	return r.present(k, o, "")
 }
 
 // present reads from the cache.
-func (r *Registry) present(k *kinds.Kind, o ListOptions, from string) *List {
-	out, show := &List{}, r.show(k)
-	selector := o.selector()
-	if show != nil {
-		selector = cache.Selector{Namespace: o.Namespace}
+func (r *Registry) present(k *kinds.Kind, o ListOptions, from string) (*List, error) {
+	if show := r.show(k); show != nil {
+		return r.presentAs(k, o, from, show)
 	}
+	out := &List{}
 	var rest int64
-	out.Revision = r.Cache.List(stored(k), selector, from, func(i *cache.Item) bool {
-		if show != nil {
-			if i = show(i); !o.selector().Matches(i) {
-				return true
-			}
-		}
-		if o.Limit > 0 && int64(len(out.Items)) == o.Limit {
-			rest++
-			return !o.selects() // how many follow is told only without selectors
-		}
-		out.Items = append(out.Items, i)
-		return true
-	})
+	if o.Limit > 0 {
+		out.Revision = r.Cache.Scan(k, o.selector(), from, func(i *cache.Item, chosen bool) bool { return out.take(o, i, chosen, &rest) })
+	} else {
+		out.Revision = r.Cache.List(k, o.selector(), from, func(i *cache.Item) bool { return out.take(o, i, true, &rest) })
+	}
 	if rest > 0 {
 		out.more(o, rest)
 	}
-	return out
+	return out, nil
+}
+
+// presentAs reads from the cache what is shown as another kind.
+func (r *Registry) presentAs(k *kinds.Kind, o ListOptions, from string, show func(*cache.Item) (*cache.Item, error)) (*List, error) {
+	out, selector := &List{}, o.selector()
+	items, revision := r.Cache.Candidates(stored(k), selector, from)
+	out.Revision = revision
+	var rest int64
+	for _, i := range items {
+		i, err := show(i)
+		if err != nil {
+			return nil, unconverted(err)
+		}
+		chosen, err := selector.Chooses(i)
+		if err != nil {
+			return nil, unconverted(err)
+		}
+		if !out.take(o, i, chosen, &rest) {
+			break
+		}
+	}
+	if rest > 0 {
+		out.more(o, rest)
+	}
+	return out, nil
+}
+
+// take adds an item to a page if it is chosen, or counts what follows the page
+// where that is told: without selectors. With them whatever follows makes the
+// page one of several, chosen or not. It returns whether more can matter.
+func (l *List) take(o ListOptions, i *cache.Item, chosen bool, rest *int64) bool {
+	if o.Limit > 0 && int64(len(l.Items)) == o.Limit {
+		*rest++
+		return !o.selects()
+	}
+	if chosen {
+		l.Items = append(l.Items, i)
+	}
+	return true
 }
 
 // past reads from etcd as it was at a revision.
@@ -107,7 +140,7 @@ func (r *Registry) past(ctx context.Context, k *kinds.Kind, o ListOptions, revis
 		limit := o.Limit
 		items, rest, err := r.Cache.At(ctx, stored(k), o.Namespace, from, revision, limit)
 		if errors.Is(err, etcd.ErrCompacted) {
-			return nil, expired(o.Namespace, revision, from)
+			return nil, expired(o.Namespace, from)
 		}
 		if err != nil {
 			return nil, err
@@ -115,9 +148,13 @@ func (r *Registry) past(ctx context.Context, k *kinds.Kind, o ListOptions, revis
 		for n, i := range items {
 			from = cache.Key(i.Namespace, i.Name) + "\x00"
 			if show != nil {
-				i = show(i)
+				if i, err = show(i); err != nil {
+					return nil, unconverted(err)
+				}
 			}
-			if !selector.Matches(i) {
+			if chosen, err := selector.Chooses(i); err != nil {
+				return nil, unconverted(err)
+			} else if !chosen {
 				continue
 			}
 			out.Items = append(out.Items, i)
@@ -209,16 +246,16 @@ func (r *Registry) proceed(ctx context.Context, k *kinds.Kind, o ListOptions) (*
 		if err := r.Cache.Fresh(ctx); err != nil {
 			return nil, err
 		}
-		return r.present(k, o, from), nil
+		return r.present(k, o, from)
 	}
 	return r.past(ctx, k, o, revision, from)
 }
 
 // expired is upstream's answer for a page that is no longer kept; it carries a
 // token with which the rest can be read as it is now.
-func expired(namespace string, revision int64, from string) error {
+func expired(namespace, from string) error {
 	if from == "" {
-		return apierrors.NewResourceExpired(fmt.Sprintf("The resourceVersion for the provided list is too old: %d", revision))
+		return apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
 	}
 	err := apierrors.NewResourceExpired("The provided continue parameter is too old " +
 		"to display a consistent list result. You can start a new list without " +

@@ -4,6 +4,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"coracle.local/libs/trace"
 	"coracle.local/services/apiserver/internal/admission"
 	"coracle.local/services/apiserver/internal/cache"
+	"coracle.local/services/apiserver/internal/catalog"
+	"coracle.local/services/apiserver/internal/custom"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
@@ -30,11 +33,13 @@ type Admission interface {
 type Config struct {
 	Cache      *cache.Cache
 	Strategies map[*kinds.Kind]*strategy.Erased
-	Admission  Admission
-	Services   *Services
-	Tracer     *trace.Tracer
-	Clock      clock.PassiveClock
-	Log        *zap.Logger
+	// Catalog are the kinds that are served; nil is those of the table.
+	Catalog   *catalog.Catalog
+	Admission Admission
+	Services  *Services
+	Tracer    *trace.Tracer
+	Clock     clock.PassiveClock
+	Log       *zap.Logger
 	// EventTTL is how long events are kept; zero is upstream's hour.
 	EventTTL time.Duration
 }
@@ -50,14 +55,22 @@ func New(cfg Config) *Registry {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
+	if cfg.Catalog == nil {
+		cfg.Catalog = &catalog.Catalog{}
+	}
 	if cfg.EventTTL == 0 {
 		cfg.EventTTL = time.Hour
 	}
 	return &Registry{cfg}
 }
 
-// Strategy is the typed behaviour of a kind.
-func (r *Registry) Strategy(k *kinds.Kind) *strategy.Erased { return r.Strategies[k] }
+// Strategy is the behaviour of a kind.
+func (r *Registry) Strategy(k *kinds.Kind) *strategy.Erased {
+	if d := custom.Of(k); d != nil {
+		return d.Strategy(k)
+	}
+	return r.Strategies[k]
+}
 
 // Reads is the cache that reads come from.
 func (r *Registry) Reads() *cache.Cache { return r.Cache }
@@ -71,26 +84,50 @@ func stored(k *kinds.Kind) *kinds.Kind {
 }
 
 // show is how items of the stored kind look as k; nil if they are the same.
-func (r *Registry) show(k *kinds.Kind) func(*cache.Item) *cache.Item {
-	if k.StoredAs == nil {
+func (r *Registry) show(k *kinds.Kind) func(*cache.Item) (*cache.Item, error) {
+	if k.StoredAs == nil && !k.Custom() {
 		return nil
 	}
-	s := r.Strategies[k]
-	return func(i *cache.Item) *cache.Item {
-		out, err := i.As(k, s.Shared.FromStored, s.Fields)
-		if err != nil {
-			r.Log.Error("object cannot be shown as another kind", zap.String("name", i.Name), zap.Error(err))
-			return i
+	s := r.Strategy(k)
+	return func(i *cache.Item) (*cache.Item, error) {
+		if i.Kind == k {
+			return i, nil
 		}
-		return out
+		var convert func(kinds.Object) (kinds.Object, error)
+		if s.Shared != nil {
+			convert = s.Shared.FromStored
+		}
+		return i.As(k, convert, s.Fields)
 	}
 }
 
-func (r *Registry) shown(k *kinds.Kind, i *cache.Item) *cache.Item {
+func (r *Registry) shown(k *kinds.Kind, i *cache.Item) (*cache.Item, error) {
 	if show := r.show(k); show != nil && i != nil {
 		return show(i)
 	}
-	return i
+	return i, nil
+}
+
+// decode is an item as an object of the kind.
+func (r *Registry) decode(k *kinds.Kind, i *cache.Item) (kinds.Object, error) {
+	i, err := r.shown(k, i)
+	if err != nil {
+		return nil, err
+	}
+	if !k.Custom() {
+		return i.Object(), nil
+	}
+	obj, err := i.Decode()
+	return obj, unconverted(err)
+}
+
+// unconverted is the error of an object that cannot be shown in the version that
+// is asked for, as clients get it.
+func unconverted(err error) error {
+	if err == nil || errors.As(err, new(apierrors.APIStatus)) {
+		return err
+	}
+	return apierrors.NewInternalError(err)
 }
 
 // GetOptions qualify a read of one object.
@@ -107,9 +144,9 @@ func (r *Registry) Get(ctx context.Context, k *kinds.Kind, namespace, name strin
 	}
 	i := r.Cache.Get(stored(k), namespace, name)
 	if i == nil {
-		return nil, apierrors.NewNotFound(k.GroupResource(), name)
+		return nil, r.absent(ctx, k, namespace, name)
 	}
-	return r.shown(k, i), nil
+	return r.shown(k, i)
 }
 
 // reach makes the cache as new as a request's resource version asks.

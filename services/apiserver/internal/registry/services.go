@@ -2,65 +2,89 @@ package registry
 
 import (
 	"context"
-	"fmt"
-	"math/big"
-	"math/rand/v2"
 	"net/netip"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/cache"
 )
 
-// Services gives Services their cluster addresses and node ports. What is
-// taken is known from the Services themselves, so nothing is stored beside
-// them; reservations of writes under way are held until these fail or show up.
+// Services gives Services their cluster addresses and node ports. An address
+// is recorded as an IPAddress, which is written with its Service in one
+// transaction; what is taken is known from the cache, and from what is held for
+// writes under way until these fail or show up.
 type Services struct {
-	network netip.Prefix
-	ports   utilnet.PortRange
+	networks []netip.Prefix
+	ports    utilnet.PortRange
+	refuses  func(svc, old *corev1.Service) field.ErrorList
 
 	mu        sync.Mutex
-	addresses map[netip.Addr]types.UID
-	nodePorts map[nodePort]types.UID
-	held      map[types.UID]*corev1.Service // what each Service holds, as last seen
+	ranges    map[string]serviceRange       // by the name of the ServiceCIDR
+	objects   map[netip.Addr]addressObject  // the IPAddresses
+	addresses map[netip.Addr]types.UID      // whose Service has or will have an address
+	nodePorts map[int32]types.UID           // and a port, of whatever protocol
+	held      map[types.UID]*corev1.Service // the Services, as last seen
+	byName    map[types.NamespacedName]types.UID
+	lost      map[netip.Addr]bool // found taken by another server, and not seen yet
+	changed   chan struct{}       // tells repair to look
 }
 
-type nodePort struct {
-	protocol corev1.Protocol
-	port     int32
-}
-
-// NewServices returns an allocator of an IPv4 network and a range of ports.
-func NewServices(network netip.Prefix, ports utilnet.PortRange) *Services {
-	return &Services{
-		network: network.Masked(), ports: ports,
-		addresses: map[netip.Addr]types.UID{}, nodePorts: map[nodePort]types.UID{}, held: map[types.UID]*corev1.Service{},
+// NewServices returns an allocator of one network, or one of each family, and
+// a range of ports. Refuses says what of a Service's families the cluster
+// cannot give; it is asked first.
+func NewServices(networks []netip.Prefix, ports utilnet.PortRange, refuses func(svc, old *corev1.Service) field.ErrorList) *Services {
+	s := &Services{
+		ports: ports, refuses: refuses, ranges: map[string]serviceRange{}, objects: map[netip.Addr]addressObject{},
+		addresses: map[netip.Addr]types.UID{}, nodePorts: map[int32]types.UID{}, held: map[types.UID]*corev1.Service{},
+		byName: map[types.NamespacedName]types.UID{}, lost: map[netip.Addr]bool{}, changed: make(chan struct{}, 1),
 	}
+	for _, n := range networks {
+		s.networks = append(s.networks, n.Masked())
+	}
+	return s
 }
 
-// Observe follows the Services in the cache; call it before the cache runs.
+// Observe follows the cache; call it before the cache runs.
 func (s *Services) Observe(c *cache.Cache) {
 	c.Observe(kinds.For[*corev1.Service](), func(i *cache.Item, gone bool) {
-		svc := i.Object().(*corev1.Service)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.forget(svc.UID)
-		if !gone {
-			s.remember(svc)
-		}
+		s.observeService(i.Object().(*corev1.Service), gone)
 	})
+	c.Observe(kinds.For[*networkingv1.IPAddress](), func(i *cache.Item, gone bool) {
+		s.observeAddress(i.Object().(*networkingv1.IPAddress), gone)
+	})
+	c.Observe(kinds.For[*networkingv1.ServiceCIDR](), func(i *cache.Item, gone bool) {
+		s.observeRange(i.Object().(*networkingv1.ServiceCIDR), gone)
+	})
+}
+
+func (s *Services) observeService(svc *corev1.Service, gone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(svc.UID)
+	if !gone {
+		s.remember(svc)
+	}
+	s.look()
+}
+
+// look wakes the repair.
+func (s *Services) look() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
 }
 
 func (s *Services) remember(svc *corev1.Service) {
 	s.held[svc.UID] = svc
+	s.byName[types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}] = svc.UID
 	for _, ip := range addressesOf(svc) {
 		s.addresses[ip] = svc.UID
 	}
@@ -75,6 +99,9 @@ func (s *Services) forget(uid types.UID) {
 		return
 	}
 	delete(s.held, uid)
+	if name := (types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}); s.byName[name] == uid {
+		delete(s.byName, name)
+	}
 	for _, ip := range addressesOf(svc) {
 		if s.addresses[ip] == uid {
 			delete(s.addresses, ip)
@@ -88,6 +115,9 @@ func (s *Services) forget(uid types.UID) {
 }
 
 func addressesOf(svc *corev1.Service) (out []netip.Addr) {
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
 	for _, ip := range svc.Spec.ClusterIPs {
 		if a, err := netip.ParseAddr(ip); err == nil {
 			out = append(out, a)
@@ -96,37 +126,43 @@ func addressesOf(svc *corev1.Service) (out []netip.Addr) {
 	return out
 }
 
-func nodePortsOf(svc *corev1.Service) (out []nodePort) {
+func nodePortsOf(svc *corev1.Service) (out []int32) {
 	for _, p := range svc.Spec.Ports {
 		if p.NodePort != 0 {
-			out = append(out, nodePort{p.Protocol, p.NodePort})
+			out = append(out, p.NodePort)
 		}
 	}
 	if svc.Spec.HealthCheckNodePort != 0 {
-		out = append(out, nodePort{corev1.ProtocolTCP, svc.Spec.HealthCheckNodePort})
+		out = append(out, svc.Spec.HealthCheckNodePort)
 	}
 	return out
 }
 
-// allocate fills in what a Service leaves to the server and reserves what it
-// names itself. release gives back what this call reserved.
+// allocate fills in what a Service leaves to the server and holds what it names
+// itself. release gives back what this call took.
 func (s *Services) allocate(_ context.Context, w *write, obj, old kinds.Object) (release func(), err error) {
+	w.allocation = nil
 	svc, ok := obj.(*corev1.Service)
 	if !ok || w.subresource != "" {
 		return func() {}, nil
 	}
+	a := &allocation{services: s, svc: svc, dryRun: w.options.DryRun}
+	a.old, _ = old.(*corev1.Service)
+	if s.refuses != nil {
+		if errs := s.refuses(svc, a.old); len(errs) > 0 {
+			return nil, apierrors.NewInvalid(w.groupKind(), svc.Name, errs)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := &allocation{services: s, svc: svc}
-	if before, ok := old.(*corev1.Service); ok {
-		a.old = before
+	if err = a.clusterIPs(); err == nil {
+		err = a.ports()
 	}
-	errs := a.clusterIP()
-	errs = append(errs, a.ports()...)
-	if len(errs) > 0 {
+	if err != nil {
 		a.undo()
-		return nil, apierrors.NewInvalid(w.kind.GroupVersionKind().GroupKind(), svc.Name, errs)
+		return nil, err
 	}
+	w.allocation = a
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -137,221 +173,56 @@ func (s *Services) allocate(_ context.Context, w *write, obj, old kinds.Object) 
 // release gives a removed Service's reservations back before the cache shows
 // that it went.
 func (s *Services) release(_ *kinds.Kind, obj kinds.Object) {
-	if svc, ok := obj.(*corev1.Service); ok {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.forget(svc.UID)
+	svc, ok := obj.(*corev1.Service)
+	if !ok {
+		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ip := range s.recorded(svc, addressesOf(svc)) {
+		delete(s.objects, ip)
+	}
+	s.forget(svc.UID)
 }
 
-// allocation is what one write reserves.
+// allocation is what one write takes and gives back.
 type allocation struct {
-	services  *Services
-	svc, old  *corev1.Service
-	addresses []netip.Addr
-	taken     []nodePort
+	services *Services
+	svc, old *corev1.Service
+	dryRun   bool
+	// taken are the addresses to be recorded, dropped those that no longer are.
+	taken   []takenAddress
+	dropped []netip.Addr
+	numbers []int32
+}
+
+// takenAddress is an address at an index of clusterIPs. One that the server
+// chose can be exchanged for another.
+type takenAddress struct {
+	ip     netip.Addr
+	index  int
+	chosen bool
 }
 
 func (a *allocation) undo() {
-	for _, ip := range a.addresses {
-		if a.services.addresses[ip] == a.svc.UID {
-			delete(a.services.addresses, ip)
-		}
+	for _, t := range a.taken {
+		a.services.giveBack(t.ip, a.svc.UID)
 	}
-	for _, p := range a.taken {
+	for _, p := range a.numbers {
 		if a.services.nodePorts[p] == a.svc.UID {
 			delete(a.services.nodePorts, p)
 		}
 	}
+	a.taken, a.numbers = nil, nil
 }
 
-func (a *allocation) clusterIP() field.ErrorList {
-	spec := &a.svc.Spec
-	if spec.Type == corev1.ServiceTypeExternalName {
-		return nil
-	}
-	if spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
-		spec.ClusterIP = spec.ClusterIPs[0]
-	}
-	if spec.ClusterIP == "" {
-		ip, ok := a.free()
-		if !ok {
-			return field.ErrorList{field.InternalError(field.NewPath("spec", "clusterIPs"), fmt.Errorf("failed to allocate a serviceIP: range is full"))}
-		}
-		spec.ClusterIP = ip.String()
-		a.take(ip)
-	} else if spec.ClusterIP != corev1.ClusterIPNone {
-		if err := a.reserve(spec.ClusterIP); err != nil {
-			return field.ErrorList{field.Invalid(field.NewPath("spec", "clusterIPs"), []string{spec.ClusterIP}, err.Error())}
-		}
-	}
-	if len(spec.ClusterIPs) == 0 {
-		spec.ClusterIPs = []string{spec.ClusterIP}
-	}
-	if len(spec.IPFamilies) == 0 {
-		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
-	}
-	if spec.IPFamilyPolicy == nil {
-		spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicySingleStack)
-	}
-	return nil
-}
-
-func (a *allocation) take(ip netip.Addr) {
-	a.services.addresses[ip] = a.svc.UID
-	a.addresses = append(a.addresses, ip)
-}
-
-func (a *allocation) reserve(address string) error {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return nil // validation says what is wrong with it
-	}
-	owner, taken := a.services.addresses[ip]
-	switch {
-	case taken && owner == a.svc.UID:
-		return nil
-	case taken:
-		return fmt.Errorf("failed to allocate IP %s: provided IP is already allocated", ip)
-	case !a.services.network.Contains(ip):
-		return fmt.Errorf("failed to allocate IP %s: the provided network does not match the current range", ip)
-	}
-	a.take(ip)
-	return nil
-}
-
-// free picks an address at random, and then the next free one. Like upstream
-// it leaves the lower part of the network to those who name an address.
-func (a *allocation) free() (netip.Addr, bool) {
-	network := a.services.network
-	hosts := new(big.Int).Lsh(big.NewInt(1), uint(network.Addr().BitLen()-network.Bits()))
-	size := int64(1 << 16)
-	if hosts.IsInt64() {
-		size = min(size, hosts.Int64())
-	}
-	low := min(max(16, size/16), 256, size/2)
-	start := low + rand.Int64N(max(size-low-1, 1))
-	for n := range size - 2 {
-		offset := low + (start-low+n)%max(size-low-1, 1)
-		if n >= size-low-1 {
-			offset = size - 1 - n // the lower part, when nothing else is left
-		}
-		if ip := add(network.Addr(), offset); offset > 0 {
-			if _, taken := a.services.addresses[ip]; !taken {
-				return ip, true
-			}
-		}
-	}
-	return netip.Addr{}, false
-}
-
-func add(base netip.Addr, n int64) netip.Addr {
-	b := base.AsSlice()
-	sum := new(big.Int).Add(new(big.Int).SetBytes(b), big.NewInt(n))
-	ip, _ := netip.AddrFromSlice(sum.FillBytes(make([]byte, len(b))))
-	return ip
-}
-
-func needsNodePorts(svc *corev1.Service) bool {
-	switch svc.Spec.Type {
-	case corev1.ServiceTypeNodePort:
-		return true
-	case corev1.ServiceTypeLoadBalancer:
-		return svc.Spec.AllocateLoadBalancerNodePorts == nil || *svc.Spec.AllocateLoadBalancerNodePorts
-	}
-	return false
-}
-
-func (a *allocation) ports() (errs field.ErrorList) {
-	if a.old != nil && !needsNodePorts(a.svc) && needsNodePorts(a.old) {
-		a.dropPorts()
-	}
-	path := field.NewPath("spec", "ports")
-	for i := range a.svc.Spec.Ports {
-		p := &a.svc.Spec.Ports[i]
-		switch {
-		case p.NodePort != 0:
-			if reason := a.reservePort(nodePort{p.Protocol, p.NodePort}); reason != "" {
-				errs = append(errs, field.Invalid(path.Index(i).Child("nodePort"), p.NodePort, reason))
-			}
-		case needsNodePorts(a.svc):
-			free, ok := a.freePort(p)
-			if !ok {
-				errs = append(errs, field.InternalError(path.Index(i).Child("nodePort"), fmt.Errorf("failed to allocate a nodePort: range is full")))
-				continue
-			}
-			p.NodePort = free
-		}
-	}
-	return append(errs, a.healthCheckPort()...)
-}
-
-// dropPorts takes away the ports that a Service keeps from its former type,
-// unless the client names new ones.
-func (a *allocation) dropPorts() {
-	before := map[int32]bool{}
-	for _, p := range a.old.Spec.Ports {
-		before[p.NodePort] = true
-	}
-	for i := range a.svc.Spec.Ports {
-		if before[a.svc.Spec.Ports[i].NodePort] {
-			a.svc.Spec.Ports[i].NodePort = 0
-		}
+func (s *Services) giveBack(ip netip.Addr, uid types.UID) {
+	if s.addresses[ip] == uid {
+		delete(s.addresses, ip)
 	}
 }
 
-func (a *allocation) healthCheckPort() field.ErrorList {
-	spec := &a.svc.Spec
-	if spec.Type != corev1.ServiceTypeLoadBalancer || spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
-		return nil
-	}
-	path := field.NewPath("spec", "healthCheckNodePort")
-	if spec.HealthCheckNodePort != 0 {
-		if reason := a.reservePort(nodePort{corev1.ProtocolTCP, spec.HealthCheckNodePort}); reason != "" {
-			return field.ErrorList{field.Invalid(path, spec.HealthCheckNodePort, reason)}
-		}
-		return nil
-	}
-	free, ok := a.freePort(&corev1.ServicePort{Protocol: corev1.ProtocolTCP})
-	if !ok {
-		return field.ErrorList{field.InternalError(path, fmt.Errorf("failed to allocate a nodePort: range is full"))}
-	}
-	spec.HealthCheckNodePort = free
-	return nil
-}
-
-func (a *allocation) reservePort(p nodePort) (reason string) {
-	owner, taken := a.services.nodePorts[p]
-	switch {
-	case taken && owner == a.svc.UID:
-		return ""
-	case taken:
-		return "provided port is already allocated"
-	case !a.services.ports.Contains(int(p.port)):
-		return "provided port is not in the valid range. The range of valid ports is " + strings.TrimSpace(a.services.ports.String())
-	}
-	a.services.nodePorts[p] = a.svc.UID
-	a.taken = append(a.taken, p)
-	return ""
-}
-
-// freePort prefers a port that this Service already has for another protocol,
-// as upstream does.
-func (a *allocation) freePort(p *corev1.ServicePort) (int32, bool) {
-	for _, other := range a.svc.Spec.Ports {
-		if other.Port == p.Port && other.NodePort != 0 && other.Protocol != p.Protocol && a.reservePort(nodePort{p.Protocol, other.NodePort}) == "" {
-			return other.NodePort, true
-		}
-	}
-	start := rand.IntN(a.services.ports.Size)
-	for n := range a.services.ports.Size {
-		port := nodePort{p.Protocol, int32(a.services.ports.Base + (start+n)%a.services.ports.Size)}
-		if _, taken := a.services.nodePorts[port]; taken {
-			continue
-		}
-		if a.reservePort(port) == "" {
-			return port.port, true
-		}
-	}
-	return 0, false
+func (a *allocation) invalid(p *field.Path, value any, reason string) error {
+	k := kinds.For[*corev1.Service]().GroupVersionKind().GroupKind()
+	return apierrors.NewInvalid(k, a.svc.Name, field.ErrorList{field.Invalid(p, value, reason)})
 }

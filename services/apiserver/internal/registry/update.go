@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -15,7 +16,7 @@ import (
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/admission"
-	"coracle.local/services/apiserver/internal/etcd"
+	"coracle.local/services/apiserver/internal/kinds/check"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
@@ -45,7 +46,7 @@ var errRetry = errors.New("the object changed meanwhile")
 // the kind allows it, an absent object is created.
 func (r *Registry) Update(ctx context.Context, k *kinds.Kind, namespace, name, subresource string, change Change, o UpdateOptions) (obj kinds.Object, created bool, err error) {
 	w := &write{kind: k, namespace: namespace, name: name, subresource: subresource, options: o.WriteOptions}
-	s := r.Strategies[k]
+	s := r.Strategy(k)
 	// The cache may be behind: what it makes impossible is tried once more
 	// with what etcd has.
 	for live := false; ; live = true {
@@ -72,7 +73,7 @@ func (r *Registry) createByUpdate(ctx context.Context, w *write, s *strategy.Era
 	if err != nil {
 		return nil, false, err
 	}
-	if obj.GetResourceVersion() != "" || obj.GetUID() != "" {
+	if (obj.GetResourceVersion() != "" && !w.options.DryRun) || obj.GetUID() != "" {
 		return nil, false, apierrors.NewNotFound(w.kind.GroupResource(), w.name)
 	}
 	if err := ensureNamespace(w.kind, w.namespace, obj); err != nil {
@@ -120,15 +121,11 @@ func (r *Registry) checkVersion(w *write, s *strategy.Erased, obj, old kinds.Obj
 	}
 	version := obj.GetResourceVersion()
 	if version == "" || version == "0" {
-		if s.AllowUnconditionalUpdate || o.Unconditional || w.subresource != "" {
+		if s.AllowUnconditionalUpdate || o.Unconditional || (w.subresource != "" && !w.kind.Custom()) {
 			obj.SetResourceVersion("")
 			return nil
 		}
-		// Here upstream names the resource where it has the kind elsewhere.
-		named := schema.GroupKind{Group: stored(w.kind).Group, Kind: stored(w.kind).Plural}
-		return apierrors.NewInvalid(named, w.name, field.ErrorList{
-			field.Invalid(field.NewPath("metadata").Child("resourceVersion"), 0, "must be specified for an update"),
-		})
+		return VersionRequired(w.kind, w.name)
 	}
 	asked, err := strconv.ParseUint(version, 10, 63)
 	if err != nil {
@@ -140,6 +137,15 @@ func (r *Registry) checkVersion(w *write, s *strategy.Erased, obj, old kinds.Obj
 	return nil
 }
 
+// VersionRequired refuses an update that does not say of which version it is.
+func VersionRequired(k *kinds.Kind, name string) error {
+	// Here upstream names the resource where it has the kind elsewhere.
+	named := schema.GroupKind{Group: stored(k).Group, Kind: stored(k).Plural}
+	return apierrors.NewInvalid(named, name, field.ErrorList{
+		field.Invalid(field.NewPath("metadata").Child("resourceVersion"), 0, "must be specified for an update"),
+	})
+}
+
 func conflict(w *write, reason string) error {
 	return apierrors.NewConflict(w.kind.GroupResource(), w.name, errors.New(reason))
 }
@@ -147,8 +153,12 @@ func conflict(w *write, reason string) error {
 // otherUID says that a client meant an object that is no longer the one here, in
 // the words of upstream's storage.
 func otherUID(w *write, want, have types.UID) error {
+	key := w.key()
+	if w.options.DryRun {
+		key = strings.TrimPrefix(key, "/registry") // there upstream's storage is not asked
+	}
 	return conflict(w, fmt.Sprintf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: "+
-		"Precondition failed: UID in precondition: %v, UID in object meta: %v", w.key(), want, have))
+		"Precondition failed: UID in precondition: %v, UID in object meta: %v", key, want, have))
 }
 
 // prepareUpdate runs defaults, mutating admission and the kind's own rules for
@@ -229,7 +239,8 @@ func validateUpdate(w *write, s *strategy.Erased, obj, old kinds.Object) field.E
 	version := obj.GetResourceVersion()
 	obj.SetResourceVersion(old.GetResourceVersion())
 	defer obj.SetResourceVersion(version)
-	errs := validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata"))
+	errs := validation.ValidateObjectMetaAccessor(obj, w.kind.Namespaced, check.PathSegment, field.NewPath("metadata"))
+	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata"))...)
 	validate := s.ValidateUpdate
 	if sub := subresource(s, w.subresource); sub != nil {
 		validate = sub.ValidateUpdate
@@ -237,7 +248,7 @@ func validateUpdate(w *write, s *strategy.Erased, obj, old kinds.Object) field.E
 	if validate != nil {
 		errs = append(errs, validate(obj, old)...)
 	}
-	return errs
+	return once(w.kind, errs)
 }
 
 // put commits an update; one that changes nothing is not written.
@@ -246,17 +257,29 @@ func (r *Registry) put(ctx context.Context, w *write, obj, old kinds.Object, rev
 	if err != nil {
 		return nil, err
 	}
-	before, err := r.seal(w.kind, old)
+	before, err := r.before(w, old, revision)
 	if err != nil {
 		return nil, err
 	}
-	if bytes.Equal(value, before) || w.options.DryRun {
+	same := bytes.Equal(value, before)
+	if same && !w.options.DryRun {
+		// Encryption may want it written anew.
+		stale, err := r.Cache.Store().Stale(ctx, w.key())
+		if err != nil {
+			return nil, err
+		}
+		same = !stale
+	}
+	if w.options.DryRun {
+		return r.asStored(w.kind, obj, strconv.FormatInt(revision, 10))
+	}
+	if same {
 		obj.SetResourceVersion(strconv.FormatInt(revision, 10))
 		return obj, nil
 	}
 	var written int64
 	err = r.traced(ctx, obj, "etcd", func(ctx context.Context) (err error) {
-		written, _, err = r.Cache.Store().Update(ctx, w.key(), value, revision, r.ttl(w.kind))
+		written, err = r.storeChanged(ctx, w, obj, value, revision)
 		return err
 	})
 	if err != nil {
@@ -266,8 +289,21 @@ func (r *Registry) put(ctx context.Context, w *write, obj, old kinds.Object, rev
 		return nil, errRetry
 	}
 	r.wait(ctx, w.kind, written)
-	obj.SetResourceVersion(strconv.FormatInt(written, 10))
-	return obj, nil
+	return r.reread(w.kind, obj, value, written)
+}
+
+// before is what is stored at the moment. Of custom resources that is known as it
+// is: one that is stored in an older version, or without defaults that were
+// added since, changes by being written again.
+func (r *Registry) before(w *write, old kinds.Object, revision int64) ([]byte, error) {
+	k := stored(w.kind)
+	if !k.Custom() {
+		return r.seal(w.kind, old)
+	}
+	if i := r.Cache.Get(k, w.namespace, w.name); i != nil && i.Revision == revision {
+		return append(i.Stored(), '\n'), nil
+	}
+	return nil, nil
 }
 
 // remove deletes an object of which nothing holds any more.
@@ -277,10 +313,10 @@ func (r *Registry) remove(ctx context.Context, w *write, obj kinds.Object, revis
 	}
 	var deleted int64
 	err := r.traced(ctx, obj, "etcd", func(ctx context.Context) error {
-		var current *etcd.KV
+		var absent bool
 		var err error
-		deleted, current, err = r.Cache.Store().Delete(ctx, w.key(), revision)
-		if err == nil && deleted == 0 && current == nil {
+		deleted, absent, err = r.storeGone(ctx, w, obj, revision)
+		if err == nil && absent {
 			err = apierrors.NewNotFound(w.kind.GroupResource(), w.name)
 		}
 		return err

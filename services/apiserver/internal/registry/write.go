@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,7 @@ import (
 	"coracle.local/libs/kinds"
 	"coracle.local/libs/trace"
 	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/auth"
 	"coracle.local/services/apiserver/internal/cache"
 	"coracle.local/services/apiserver/internal/etcd"
@@ -42,9 +44,15 @@ type write struct {
 	namespace, name string
 	subresource     string
 	options         WriteOptions
+	// generated tells that the server made the name.
+	generated bool
+	// collection tells that the write is about one of many objects.
+	collection bool
 	// judged tells that admission has had its word about what this write is a
 	// part of.
 	judged bool
+	// allocation is what a Service takes and gives back; nil for other kinds.
+	allocation *allocation
 }
 
 // groupKind is how errors name the object: as the kind that is stored.
@@ -53,10 +61,12 @@ func (w *write) groupKind() schema.GroupKind { return stored(w.kind).GroupVersio
 func (w *write) key() string { return cache.StoreKey(stored(w.kind), w.namespace, w.name) }
 
 func (w *write) attributes(ctx context.Context, op admission.Operation, obj, old kinds.Object) *admission.Attributes {
+	annotate, annotateBody := audit.Annotators(ctx)
 	return &admission.Attributes{
+		Annotate: annotate, AnnotateBody: annotateBody,
 		Kind: w.kind, Namespace: w.namespace, Name: w.name, Subresource: w.subresource,
 		Operation: op, Object: obj, Old: old, Options: w.options.Options,
-		User: auth.User(ctx), DryRun: w.options.DryRun,
+		User: auth.User(ctx), DryRun: w.options.DryRun, Collection: w.collection,
 		Warn: func(text string) { warning.AddWarning(ctx, "", text) },
 	}
 }
@@ -80,14 +90,28 @@ func (r *Registry) seal(k *kinds.Kind, obj kinds.Object) ([]byte, error) {
 	s := stored(k)
 	if s != k {
 		var err error
-		if obj, err = r.Strategies[k].Shared.ToStored(obj); err != nil {
-			return nil, fmt.Errorf("store %s as %s: %w", k, s.StorageAPIVersion(), err)
+		if obj, err = r.Strategy(k).Shared.ToStored(obj); err != nil {
+			return nil, err // upstream's clients see what the conversion of a custom resource says
 		}
 	}
 	version := obj.GetResourceVersion()
 	obj.SetResourceVersion("")
 	defer obj.SetResourceVersion(version)
+	if s.Custom() {
+		return text(s, obj)
+	}
 	return etcd.Seal(s.StorageAPIVersion(), s.Kind, obj.Size(), obj.MarshalToSizedBuffer)
+}
+
+// text encodes a custom resource as upstream does.
+func text(k *kinds.Kind, obj kinds.Object) ([]byte, error) {
+	obj.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind())
+	defer obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	b, err := obj.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", k, err)
+	}
+	return append(b, '\n'), nil
 }
 
 // unseal decodes what is stored, as the kind k shows it.
@@ -97,7 +121,39 @@ func (r *Registry) unseal(k *kinds.Kind, kv *etcd.KV) (kinds.Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", kv.Key, err)
 	}
-	return r.shown(k, cache.NewItem(s, "", "", message, kv.Revision, nil)).Object(), nil
+	return r.decode(k, cache.NewItem(s, "", "", message, kv.Revision, nil))
+}
+
+// asStored is what would be read of obj had it been stored: lists that are empty
+// are absent then.
+func (r *Registry) asStored(k *kinds.Kind, obj kinds.Object, version string) (kinds.Object, error) {
+	if k.Custom() {
+		obj.SetResourceVersion(version)
+		return obj, nil
+	}
+	data, err := obj.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	read := k.New()
+	if err := read.Unmarshal(data); err != nil {
+		return nil, err
+	}
+	if s := r.Strategy(k); s.Default != nil {
+		s.Default(read)
+	}
+	read.SetResourceVersion(version)
+	return read, nil
+}
+
+// reread is an object that was just stored, as it reads: a custom resource that
+// is stored in another version than its own may have got that version's defaults.
+func (r *Registry) reread(k *kinds.Kind, obj kinds.Object, value []byte, revision int64) (kinds.Object, error) {
+	if !k.Custom() || k.StoredAs == nil {
+		obj.SetResourceVersion(strconv.FormatInt(revision, 10))
+		return obj, nil
+	}
+	return r.unseal(k, &etcd.KV{Value: value, Revision: revision})
 }
 
 // current is the newest version of an object: the cache's, or etcd's own if the
@@ -105,7 +161,8 @@ func (r *Registry) unseal(k *kinds.Kind, kv *etcd.KV) (kinds.Object, error) {
 func (r *Registry) current(ctx context.Context, w *write, live bool) (kinds.Object, int64, error) {
 	if !live {
 		if i := r.Cache.Get(stored(w.kind), w.namespace, w.name); i != nil {
-			return r.shown(w.kind, i).Object(), i.Revision, nil
+			obj, err := r.decode(w.kind, i)
+			return obj, i.Revision, err
 		}
 	}
 	kv, err := r.Cache.Store().Get(ctx, w.key())
@@ -119,7 +176,7 @@ func (r *Registry) current(ctx context.Context, w *write, live bool) (kinds.Obje
 // wait lets the cache see a write before its client does. Events and leases are
 // written often and read by nobody in between.
 func (r *Registry) wait(ctx context.Context, k *kinds.Kind, revision int64) {
-	if stored(k).Kind == "Event" || k.Kind == "Lease" {
+	if !k.Custom() && (stored(k).Kind == "Event" || k.Kind == "Lease") {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, settle)
@@ -129,7 +186,7 @@ func (r *Registry) wait(ctx context.Context, k *kinds.Kind, revision int64) {
 }
 
 func (r *Registry) ttl(k *kinds.Kind) time.Duration {
-	if stored(k).Kind == "Event" {
+	if !k.Custom() && stored(k).Kind == "Event" {
 		return r.EventTTL
 	}
 	return 0

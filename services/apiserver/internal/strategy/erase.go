@@ -25,6 +25,7 @@ func (k Kind[T]) Erase() *Erased {
 		ValidateCreate:           oneTo[T, field.ErrorList](k.ValidateCreate),
 		ValidateUpdate:           twoTo[T, field.ErrorList](k.ValidateUpdate),
 		NameRule:                 k.NameRule,
+		MetadataLast:             k.MetadataLast,
 		Author:                   eraseAuthor(k.Author),
 		Status:                   k.Status.erase(),
 		Subresources:             eraseSubresources(k.Subresources),
@@ -77,6 +78,8 @@ func (s *Scale[T]) erase() *Scale[kinds.Object] {
 		SetReplicas:    func(obj kinds.Object, replicas int32) { s.SetReplicas(cast[T](obj), replicas) },
 		StatusReplicas: oneTo[T, int32](s.StatusReplicas),
 		Selector:       func(obj kinds.Object) (string, error) { return s.Selector(cast[T](obj)) },
+		Path:           s.Path,
+		Missing:        oneTo[T, bool](s.Missing),
 	}
 }
 

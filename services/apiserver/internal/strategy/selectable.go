@@ -27,11 +27,15 @@ func Selectable(k *kinds.Kind, s *Erased) []string {
 func CheckFields(k *kinds.Kind, known []string, s fields.Selector) (fields.Selector, error) {
 	return s.Transform(func(label, value string) (string, string, error) {
 		switch {
+		case k.Custom() && slices.Contains(known, label):
+			return label, value, nil
+		case k.Custom() && label != "metadata.name" && (label != "metadata.namespace" || !k.Namespaced):
+			return "", "", fmt.Errorf("field label not supported: %s", label)
 		case label == "metadata.name", label == "metadata.namespace" && (k.Namespaced || known == nil), slices.Contains(known, label):
 			return label, value, nil
 		case label == "spec.host" && k.Kind == "Pod":
 			return "spec.nodeName", value, nil // what it was called once
-		case known == nil:
+		case known == nil, k.Kind == "ReplicaSet" && k.Group == "apps":
 			return "", "", fmt.Errorf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", label)
 		case k.Kind == "Job":
 			return "", "", fmt.Errorf("field label %q not supported for Job", label)

@@ -41,6 +41,9 @@ type Kind[T kinds.Object] struct {
 	// NameRule tells what is wrong with a name, or with a name's prefix if
 	// prefix is set. Nil means a DNS subdomain.
 	NameRule func(name string, prefix bool) []string
+	// MetadataLast checks the metadata after the kind's own rules, and only if
+	// those found nothing.
+	MetadataLast bool
 
 	// Author records who creates the object; it is called after PrepareCreate.
 	// Nil for all kinds but those that are requests on somebody's behalf.
@@ -112,6 +115,11 @@ type Scale[T kinds.Object] struct {
 	StatusReplicas func(obj T) int32
 	// Selector is the label selector of the pods, in string form.
 	Selector func(obj T) (string, error)
+	// Path is where the replicas are in the object; nil means spec.replicas.
+	Path []string
+	// Missing says so if the object has no replicas, which only custom
+	// resources need not have. Nil means that there are always some.
+	Missing func(obj T) bool
 }
 
 // Shared describes a second served shape of objects that are stored as the

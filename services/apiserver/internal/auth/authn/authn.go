@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/utils/clock"
 
 	"coracle.local/services/apiserver/internal/auth/recent"
@@ -33,6 +34,9 @@ type Credentials struct {
 	Token string
 	// Header has the names that a front proxy may set.
 	Header http.Header
+	// Path is that of the URL, upon which it may depend whether nobody in
+	// particular may ask; empty over gRPC.
+	Path string
 }
 
 // Response is an identity, and for which of the asked audiences it holds.
@@ -61,7 +65,9 @@ type Config struct {
 	// Anonymous lets requests without credentials in as system:anonymous. It
 	// is for authorization to say what that user may do.
 	Anonymous bool
-	Clock     clock.PassiveClock // optional
+	// AnonymousPaths are those to which that is restricted; empty for all.
+	AnonymousPaths []string
+	Clock          clock.PassiveClock // optional
 }
 
 const (
@@ -77,7 +83,7 @@ type Authenticator struct {
 	config  Config
 	clients *certificates
 	proxies *certificates
-	tokens  *recent.Cache[[sha256.Size]byte, *Response]
+	tokens  *recent.Cache[[sha256.Size]byte, *known]
 }
 
 // New returns an authenticator.
@@ -88,7 +94,7 @@ func New(c Config) *Authenticator {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
-	a := &Authenticator{config: c, tokens: recent.New[[sha256.Size]byte, *Response](rememberTokens)}
+	a := &Authenticator{config: c, tokens: recent.New[[sha256.Size]byte, *known](rememberTokens)}
 	if c.ClientCA != nil {
 		a.clients = newCertificates(c.ClientCA)
 	}
@@ -111,7 +117,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, c Credentials) (user.I
 		return authenticated(u), nil
 	case err != nil:
 		a.config.Log.Debug("unable to authenticate the request", zap.Error(err))
-	case a.config.Anonymous:
+	case a.config.Anonymous && (len(a.config.AnonymousPaths) == 0 || slices.Contains(a.config.AnonymousPaths, c.Path)):
 		return &user.DefaultInfo{Name: user.Anonymous, Groups: []string{user.AllUnauthenticated}}, nil
 	}
 	return nil, apierrors.NewUnauthorized("Unauthorized")
@@ -149,27 +155,58 @@ func (a *Authenticator) identify(ctx context.Context, c Credentials) (user.Info,
 	return nil, utilerrors.NewAggregate(errs)
 }
 
+// known is a token that was verified, and what its user was told then: each
+// request hears it.
+type known struct {
+	response *Response
+	warnings warnings
+}
+
 // AuthenticateToken asks for whom a token is, for the audiences; TokenReview
 // answers with it.
 func (a *Authenticator) AuthenticateToken(ctx context.Context, token string, audiences []string) (*Response, bool, error) {
 	key := tokenKey(token, audiences)
 	now := a.config.Clock.Now()
-	if r, ok := a.tokens.Get(key, now); ok {
-		return r, true, nil
+	if k, ok := a.tokens.Get(key, now); ok {
+		k.warnings.tell(ctx)
+		return k.response, true, nil
 	}
+	k := &known{}
+	err := a.ask(warning.WithWarningRecorder(ctx, &k.warnings), k, token, audiences)
+	k.warnings.tell(ctx)
+	if k.response == nil {
+		return nil, false, err
+	}
+	a.tokens.Put(key, k, now.Add(tokenTTL))
+	return k.response, true, nil
+}
+
+// ask asks in turn. An error of one is forgotten if a later one knows the token.
+func (a *Authenticator) ask(ctx context.Context, k *known, token string, audiences []string) error {
 	var errs []error
 	for _, t := range a.config.Tokens {
 		r, ok, err := t.AuthenticateToken(ctx, token, audiences)
 		if ok {
-			r = &Response{User: authenticated(r.User), Audiences: r.Audiences}
-			a.tokens.Put(key, r, now.Add(tokenTTL))
-			return r, true, nil
+			k.response = &Response{User: authenticated(r.User), Audiences: r.Audiences}
+			return nil
 		}
 		if err != nil {
 			errs = append(errs, err)
 		}
 	}
-	return nil, false, utilerrors.NewAggregate(errs)
+	return utilerrors.NewAggregate(errs)
+}
+
+// warnings are heard in the course of one verification.
+type warnings []string
+
+// AddWarning implements warning.Recorder.
+func (w *warnings) AddWarning(_, text string) { *w = append(*w, text) }
+
+func (w warnings) tell(ctx context.Context) {
+	for _, text := range w {
+		warning.AddWarning(ctx, "", text)
+	}
 }
 
 // tokenKey is a digest, so that no token stays in memory for being cached.

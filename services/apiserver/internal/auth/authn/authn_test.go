@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/peer"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/warning"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"coracle.local/libs/pki"
@@ -245,6 +246,34 @@ func BenchmarkCertificate(b *testing.B) {
 	for b.Loop() {
 		if _, err := a.Authenticate(context.Background(), c); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+type warningToken struct{ asked int }
+
+func (w *warningToken) AuthenticateToken(ctx context.Context, _ string, _ []string) (*authn.Response, bool, error) {
+	w.asked++
+	warning.AddWarning(ctx, "", "old")
+	return &authn.Response{User: &user.DefaultInfo{Name: "joe"}}, true, nil
+}
+
+type heard []string
+
+func (h *heard) AddWarning(_, text string) { *h = append(*h, text) }
+
+// TestWarningsAreRepeated uses a token that one is warned of twice: the second
+// time it is known already.
+func TestWarningsAreRepeated(t *testing.T) {
+	w := &warningToken{}
+	a := authn.New(authn.Config{Tokens: []authn.Token{w}})
+	for i := range 2 {
+		var h heard
+		if _, err := a.Authenticate(warning.WithWarningRecorder(context.Background(), &h), authn.Credentials{Token: "t"}); err != nil {
+			t.Fatal(err)
+		}
+		if len(h) != 1 || h[0] != "old" || w.asked != 1 {
+			t.Errorf("request %d: heard %q, asked %d times", i, h, w.asked)
 		}
 	}
 }

@@ -16,6 +16,9 @@ import (
 // FromRequest takes the credentials out of an HTTP request.
 func FromRequest(r *http.Request) Credentials {
 	c := Credentials{Token: BearerToken(r.Header.Get("Authorization")), Header: r.Header}
+	if r.URL != nil {
+		c.Path = r.URL.Path
+	}
 	if r.TLS != nil {
 		c.Certs = r.TLS.PeerCertificates
 	}

@@ -5,7 +5,6 @@ package authz
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -17,11 +16,18 @@ import (
 
 // The modes that can be given, in upstream's spelling.
 const (
+	ModeABAC        = "ABAC"
 	ModeAlwaysAllow = "AlwaysAllow"
 	ModeAlwaysDeny  = "AlwaysDeny"
 	ModeNode        = "Node"
 	ModeRBAC        = "RBAC"
+	ModeWebhook     = "Webhook"
 )
+
+// Modes are all of them.
+func Modes() []string {
+	return []string{ModeAlwaysAllow, ModeAlwaysDeny, ModeABAC, ModeWebhook, ModeRBAC, ModeNode}
+}
 
 // Mode decides requests, and tells what a user may do.
 type Mode interface {
@@ -32,46 +38,29 @@ type Mode interface {
 // Chain asks its modes in order. Members of system:masters are allowed
 // everything before any is asked.
 type Chain struct {
-	modes []named
+	modes []Named
 }
 
-type named struct {
-	name string
-	mode Mode
+// Named is one mode of a chain. A refusal gives its reason after the name.
+type Named struct {
+	Name string
+	Mode Mode
 }
 
 var _ Mode = (*Chain)(nil)
 
-// NewChain makes a chain of the named modes. RBAC and Node are the ones to
-// use where those are named.
-func NewChain(names []string, rbac, node Mode) (*Chain, error) {
-	if len(names) == 0 {
-		return nil, errors.New("at least one authorization-mode must be passed")
+// Of makes a chain.
+func Of(modes ...Named) *Chain { return &Chain{modes: modes} }
+
+// Always is a mode that needs to know nothing; nil for one that does.
+func Always(name string) Mode {
+	switch name {
+	case ModeAlwaysAllow:
+		return always{authorizer.DecisionAllow, ""}
+	case ModeAlwaysDeny:
+		return always{authorizer.DecisionNoOpinion, "Everything is forbidden."}
 	}
-	c := &Chain{}
-	seen := map[string]bool{}
-	for _, name := range names {
-		if seen[name] {
-			return nil, fmt.Errorf("authorization-mode %q has mode specified more than once", names)
-		}
-		seen[name] = true
-		var mode Mode
-		switch name {
-		case ModeAlwaysAllow:
-			mode = always{authorizer.DecisionAllow, ""}
-		case ModeAlwaysDeny:
-			mode = always{authorizer.DecisionNoOpinion, "Everything is forbidden."}
-		case ModeRBAC:
-			mode = rbac
-		case ModeNode:
-			mode = node
-		default:
-			return nil, fmt.Errorf("authorization-mode %q is not a valid mode", name)
-		}
-		// A refusal names the modes in lower case, as upstream's does.
-		c.modes = append(c.modes, named{strings.ToLower(name), mode})
-	}
-	return c, nil
+	return nil
 }
 
 // Authorize returns the first decision that is an opinion.
@@ -86,12 +75,12 @@ func (c *Chain) Authorize(ctx context.Context, a authorizer.Attributes) (authori
 	var reasons []string
 	var errs []error
 	for _, m := range c.modes {
-		decision, reason, err := m.mode.Authorize(ctx, a)
+		decision, reason, err := m.Mode.Authorize(ctx, a)
 		if decision != authorizer.DecisionNoOpinion {
 			return decision, reason, err
 		}
 		if reason != "" {
-			reasons = append(reasons, m.name+": "+reason)
+			reasons = append(reasons, m.Name+": "+reason)
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -107,7 +96,7 @@ func (c *Chain) RulesFor(ctx context.Context, u user.Info, namespace string) ([]
 	var errs []error
 	incomplete := false
 	for _, m := range c.modes {
-		r, n, i, err := m.mode.RulesFor(ctx, u, namespace)
+		r, n, i, err := m.Mode.RulesFor(ctx, u, namespace)
 		resources, urls, incomplete = append(resources, r...), append(urls, n...), incomplete || i
 		if err != nil {
 			errs = append(errs, err)

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"coracle.local/services/apiserver/internal/auth/authtest"
-	"coracle.local/services/apiserver/internal/auth/authz"
 	"coracle.local/services/apiserver/internal/auth/authz/node"
 	"coracle.local/services/apiserver/internal/auth/authz/rbac"
 )
@@ -22,10 +21,7 @@ func TestDecisionsDuringChanges(t *testing.T) {
 	cluster := authtest.New()
 	roles, nodes := rbac.New(), node.New(cluster, nil)
 	cluster.Watch(roles, nodes)
-	chain, err := authz.NewChain([]string{"Node", "RBAC"}, roles, nodes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := chain([]string{"Node", "RBAC"}, roles, nodes)
 	const rounds = 200
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -51,7 +47,7 @@ func TestDecisionsDuringChanges(t *testing.T) {
 				if i%2 == 0 {
 					u = authtest.User("alice", "devs")
 				}
-				if _, _, err := chain.Authorize(context.Background(), authorizer.AttributesRecord{
+				if _, _, err := c.Authorize(context.Background(), authorizer.AttributesRecord{
 					User: u, Verb: "get", Resource: "secrets", Namespace: "a", Name: "s", ResourceRequest: true,
 				}); err != nil {
 					t.Error(err)
@@ -60,7 +56,7 @@ func TestDecisionsDuringChanges(t *testing.T) {
 		})
 	}
 	group.Wait()
-	decision, reason, err := chain.Authorize(context.Background(), authorizer.AttributesRecord{
+	decision, reason, err := c.Authorize(context.Background(), authorizer.AttributesRecord{
 		User: authtest.Node("n1"), Verb: "get", Resource: "secrets", Namespace: "a", Name: "s", ResourceRequest: true,
 	})
 	if decision != authorizer.DecisionAllow || err != nil {

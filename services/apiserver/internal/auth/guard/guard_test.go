@@ -17,10 +17,7 @@ import (
 )
 
 func TestAdmit(t *testing.T) {
-	chain, err := authz.NewChain([]string{"RBAC"}, rbac.New(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	chain := authz.Of(authz.Named{Name: "rbac", Mode: rbac.New()})
 	g := &guard.Guard{Authenticator: authn.New(authn.Config{}), Authorizer: chain}
 	admin := &user.DefaultInfo{Name: "admin", Groups: []string{user.SystemPrivilegedGroup}}
 	alice := &user.DefaultInfo{Name: "alice"}
@@ -56,5 +53,18 @@ func TestAdmit(t *testing.T) {
 				t.Errorf("user %q", u.GetName())
 			}
 		})
+	}
+}
+
+// TestWhoDecidesCannot meets an authorizer that fails: that is no fault of the
+// caller's, whatever the error is.
+func TestWhoDecidesCannot(t *testing.T) {
+	broken := authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
+		return authorizer.DecisionNoOpinion, "", apierrors.NewBadRequest("out of order")
+	})
+	g := &guard.Guard{Authenticator: authn.New(authn.Config{}), Authorizer: broken}
+	_, err := g.Admit(context.Background(), authn.Credentials{Local: &user.DefaultInfo{Name: "alice"}}, authorizer.AttributesRecord{Verb: "get", Path: "/x"})
+	if !apierrors.IsInternalError(err) {
+		t.Errorf("%v", err)
 	}
 }

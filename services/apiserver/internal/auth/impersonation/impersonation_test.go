@@ -113,7 +113,7 @@ func TestAs(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			u, err := impersonation.As(context.Background(), a, authorizer.AttributesRecord{
+			u, err := (&impersonation.Memory{}).As(context.Background(), a, authorizer.AttributesRecord{
 				User: test.requestor, Verb: "list", Resource: "pods", Namespace: "orange", ResourceRequest: true,
 			}, &test.wanted)
 			if test.refusal != "" {
@@ -129,5 +129,34 @@ func TestAs(t *testing.T) {
 				t.Errorf("got %q %q", u.GetName(), u.GetGroups())
 			}
 		})
+	}
+}
+
+// TestTheLastModeComesFirst acts as a node, permitted by the oldest mode and then
+// by a finer one, too: the one that was used goes on being used.
+func TestTheLastModeComesFirst(t *testing.T) {
+	var m impersonation.Memory
+	finer := false
+	z := authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+		if a.GetVerb() == "impersonate" || finer {
+			return authorizer.DecisionAllow, "", nil
+		}
+		return authorizer.DecisionNoOpinion, "", nil
+	})
+	groups := func() string {
+		u, err := m.As(context.Background(), z, authorizer.AttributesRecord{User: authtest.User("joe"), Verb: "get"}, &user.DefaultInfo{Name: "system:node:n1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(u.GetGroups(), " ")
+	}
+	for _, finer = range []bool{false, true} {
+		if got := groups(); got != "system:authenticated" {
+			t.Errorf("finer %v: groups %s", finer, got)
+		}
+	}
+	m = impersonation.Memory{}
+	if got := groups(); got != "system:nodes system:authenticated" {
+		t.Errorf("without a memory: groups %s", got)
 	}
 }

@@ -19,20 +19,23 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/auth"
 )
 
 // As returns the user that the requestor of a is to act as, or a Forbidden
-// error. The modes are tried in upstream's order, the finest first:
-// associated-node, arbitrary-node, serviceaccount and user-info each need the
-// verb "impersonate-on:MODE:VERB" on what is done and "impersonate:MODE" on
-// the user; the last is the verb "impersonate" on the user alone. The error is
-// the first one met.
-func As(ctx context.Context, z authorizer.UnconditionalAuthorizer, a authorizer.Attributes, wanted *user.DefaultInfo) (user.Info, error) {
+// error. The modes are tried in upstream's order, the finest first, but for the
+// one by which the requestor last succeeded: associated-node, arbitrary-node,
+// serviceaccount and user-info each need the verb "impersonate-on:MODE:VERB" on
+// what is done and "impersonate:MODE" on the user; the last is the verb
+// "impersonate" on the user alone. The error is the first one met.
+func (m *Memory) As(ctx context.Context, z authorizer.UnconditionalAuthorizer, a authorizer.Attributes, wanted *user.DefaultInfo) (user.Info, error) {
 	var first error
-	for _, m := range modes {
-		u, err := m.try(ctx, z, a, wanted)
+	for _, i := range m.order(a.GetUser()) {
+		u, err := modes[i].try(ctx, z, a, wanted)
 		if err == nil && u != nil {
+			m.note(a.GetUser(), i)
+			audit.Impersonate(ctx, u, modes[i].constraint())
 			return u, nil
 		}
 		if err != nil && first == nil {
@@ -43,6 +46,20 @@ func As(ctx context.Context, z authorizer.UnconditionalAuthorizer, a authorizer.
 		first = errors.New("all impersonation modes failed")
 	}
 	return nil, first
+}
+
+func (m *Memory) order(u user.Info) []int {
+	out := make([]int, 0, len(modes))
+	last, ok := m.last(u)
+	if ok {
+		out = append(out, last)
+	}
+	for i := range modes {
+		if !ok || i != last {
+			out = append(out, i)
+		}
+	}
+	return out
 }
 
 // mode is one way to act as somebody else; the zero mode is the oldest.
@@ -87,6 +104,14 @@ func (m mode) try(ctx context.Context, z authorizer.UnconditionalAuthorizer, a a
 		}
 	}
 	return t.user(wanted)
+}
+
+// constraint is what the audit log calls the mode; nothing for the oldest.
+func (m mode) constraint() string {
+	if !m.fine() {
+		return ""
+	}
+	return "impersonate:" + m.name
 }
 
 func (m mode) fine() bool { return m.name != "" }

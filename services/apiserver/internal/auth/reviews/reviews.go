@@ -12,6 +12,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/utils/clock"
@@ -126,6 +127,8 @@ func (r *Reviewer) self(u user.Info) *authenticationv1.SelfSubjectReview {
 	}
 }
 
+var errInvalid = errors.New("invalid bearer token")
+
 func (r *Reviewer) token(ctx context.Context, review *authenticationv1.TokenReview) error {
 	audiences := review.Spec.Audiences
 	if len(audiences) == 0 {
@@ -135,9 +138,10 @@ func (r *Reviewer) token(ctx context.Context, review *authenticationv1.TokenRevi
 	review.Status.Authenticated = ok
 	switch {
 	case err != nil:
-		review.Status.Error = err.Error()
+		// Upstream's server has a token for itself, which this one was not.
+		review.Status.Error = utilerrors.NewAggregate([]error{errInvalid, err}).Error()
 	case !ok:
-		review.Status.Error = "invalid bearer token"
+		review.Status.Error = errInvalid.Error()
 	}
 	if response == nil {
 		return nil

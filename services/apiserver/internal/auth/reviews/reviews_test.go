@@ -83,7 +83,7 @@ func TestAccessReviews(t *testing.T) {
 			refusal: "spec.resourceAttributes.namespace must match namespace: blue",
 		},
 		{name: "two questions", asker: "x", review: &authorizationv1.SubjectAccessReview{Spec: both}, refusal: "exactly one of nonResourceAttributes or resourceAttributes must be specified"},
-		{name: "nobody", asker: "x", review: &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: pods("get", "orange")}}, refusal: `SubjectAccessReview.authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified`},
+		{name: "nobody", asker: "x", review: &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: pods("get", "orange")}}, refusal: `.authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified`},
 		{
 			name: "with a name", asker: "x", review: &authorizationv1.SelfSubjectAccessReview{
 				ObjectMeta: metav1.ObjectMeta{Name: "n"}, Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: pods("get", "orange")},

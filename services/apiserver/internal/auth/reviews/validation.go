@@ -18,17 +18,16 @@ import (
 // check returns an error about a question that cannot be asked so.
 func check(namespace string, review kinds.Object) error {
 	var errs field.ErrorList
-	kind := ""
 	switch o := review.(type) {
 	case *authorizationv1.SubjectAccessReview:
-		kind, errs = "SubjectAccessReview", validateSpec(&o.Spec)
+		errs = validateSpec(&o.Spec)
 		errs = append(errs, validateMeta(o.ObjectMeta, "must be empty")...)
 	case *authorizationv1.SelfSubjectAccessReview:
-		kind, errs = "SelfSubjectAccessReview", validateAttributes(o.Spec.ResourceAttributes, o.Spec.NonResourceAttributes)
+		errs = validateAttributes(o.Spec.ResourceAttributes, o.Spec.NonResourceAttributes)
 		errs = append(errs, validateSelectors(o.Spec.ResourceAttributes)...)
 		errs = append(errs, validateMeta(o.ObjectMeta, "must be empty")...)
 	case *authorizationv1.LocalSubjectAccessReview:
-		kind, errs = "LocalSubjectAccessReview", validateLocal(o)
+		errs = validateLocal(o)
 		if len(errs) == 0 && namespace != o.Namespace {
 			return apierrors.NewBadRequest(fmt.Sprintf("spec.resourceAttributes.namespace must match namespace: %v", namespace))
 		}
@@ -44,7 +43,8 @@ func check(namespace string, review kinds.Object) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return apierrors.NewInvalid(schema.GroupKind{Group: authorizationv1.GroupName, Kind: kind}, "", errs)
+	// Upstream's questions have lost the name of their kind by then.
+	return apierrors.NewInvalid(schema.GroupKind{Group: authorizationv1.GroupName}, "", errs)
 }
 
 func validateSpec(spec *authorizationv1.SubjectAccessReviewSpec) field.ErrorList {
@@ -59,26 +59,37 @@ func validateAttributes(r *authorizationv1.ResourceAttributes, n *authorizationv
 	if (r != nil) != (n != nil) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("spec"), n, "exactly one of nonResourceAttributes or resourceAttributes must be specified")}
+	return field.ErrorList{field.Invalid(field.NewPath("spec"), shown(n), "exactly one of nonResourceAttributes or resourceAttributes must be specified")}
+}
+
+// shown is how upstream shows a path in an error: by the names of Go.
+func shown(n *authorizationv1.NonResourceAttributes) any {
+	if n == nil {
+		return n
+	}
+	return &struct{ Path, Verb string }{n.Path, n.Verb}
 }
 
 func validateLocal(o *authorizationv1.LocalSubjectAccessReview) field.ErrorList {
 	errs := validateSpec(&o.Spec)
-	meta := o.ObjectMeta
-	meta.Namespace = ""
-	errs = append(errs, validateMeta(meta, "must be empty except for namespace")...)
+	said := o.ObjectMeta
+	said.Namespace = ""
+	if len(validateMeta(said, "")) > 0 {
+		errs = append(errs, field.Invalid(field.NewPath("metadata"), o.ObjectMeta, "must be empty except for namespace"))
+	}
 	if r := o.Spec.ResourceAttributes; r != nil && r.Namespace != o.Namespace {
 		errs = append(errs, field.Invalid(field.NewPath("spec.resourceAttributes.namespace"), r.Namespace, "must match metadata.namespace"))
 	}
 	if n := o.Spec.NonResourceAttributes; n != nil {
-		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), n, "disallowed on this kind of request"))
+		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), shown(n), "disallowed on this kind of request"))
 	}
 	return errs
 }
 
 func validateMeta(meta metav1.ObjectMeta, message string) field.ErrorList {
-	meta.ManagedFields = nil
-	if equality.Semantic.DeepEqual(metav1.ObjectMeta{}, meta) {
+	said := meta
+	said.ManagedFields = nil
+	if equality.Semantic.DeepEqual(metav1.ObjectMeta{}, said) {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(field.NewPath("metadata"), meta, message)}

@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -20,7 +19,8 @@ import (
 
 const (
 	invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
-	lastUsedLabel     = "kubernetes.io/legacy-token-last-used"
+	// LastUsedLabel of a Secret is the day on which its token was last used.
+	LastUsedLabel = "kubernetes.io/legacy-token-last-used"
 )
 
 var errInvalidated = errors.New("service account token has been invalidated")
@@ -127,7 +127,7 @@ func (v *Verifier) checkLegacy(ctx context.Context, token string, c *Claims) (*s
 	case string(account.UID) != c.ServiceAccountUID:
 		return nil, fmt.Errorf("ServiceAccount UID (%s) does not match claim (%s)", account.UID, c.ServiceAccountUID)
 	}
-	v.trackLegacy(secret)
+	v.trackLegacy(ctx, secret)
 	if secret.Labels[invalidSinceLabel] != "" {
 		return nil, fmt.Errorf("the token in secret %s/%s for service account %s/%s has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '%s' label from the secret to temporarily allow use of this token",
 			c.Namespace, c.SecretName, c.Namespace, c.ServiceAccountName, invalidSinceLabel)
@@ -162,20 +162,14 @@ func checkLegacyClaims(c *Claims) error {
 
 // trackLegacy tells of the first use of a day. A label of tomorrow counts as
 // today's: the servers of a cluster may stand on both sides of midnight.
-func (v *Verifier) trackLegacy(secret *corev1.Secret) {
+func (v *Verifier) trackLegacy(ctx context.Context, secret *corev1.Secret) {
 	if v.LegacyUsed == nil {
 		return
 	}
 	now := v.Clock.Now().UTC()
-	switch secret.Labels[lastUsedLabel] {
+	switch secret.Labels[LastUsedLabel] {
 	case now.Format(time.DateOnly), now.AddDate(0, 0, 1).Format(time.DateOnly):
 		return
 	}
-	v.LegacyUsed(secret.Namespace, secret.Name)
-}
-
-// LastUsedPatch is the merge patch that records a use at the given time in
-// the secret's labels.
-func LastUsedPatch(at time.Time) []byte {
-	return []byte(`{"metadata":{"labels":{` + strconv.Quote(lastUsedLabel) + `:` + strconv.Quote(at.UTC().Format(time.DateOnly)) + `}}}`)
+	v.LegacyUsed(ctx, secret.Namespace, secret.Name)
 }

@@ -15,10 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/utils/clock"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/audit"
 )
 
 const (
@@ -113,10 +115,12 @@ func (r *Requests) issue(ctx context.Context, out *authenticationv1.TokenRequest
 	if r.Extend && bound.Pod != nil && *out.Spec.ExpirationSeconds == ProjectedSeconds && r.forThisServer(out.Spec.Audiences) {
 		warnAfter, validity = validity, extendedValidity
 	}
-	token, err := r.Issuer.sign(newClaims(bound, string(uuid.NewUUID()), out.Spec.Audiences, now, validity, warnAfter))
+	id := string(uuid.NewUUID())
+	token, err := r.Issuer.sign(newClaims(bound, id, out.Spec.Audiences, now, validity, warnAfter))
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
+	audit.Annotate(ctx, serviceaccount.IssuedCredentialIDAuditAnnotationKey, "JTI="+id)
 	out.Status.Token = token
 	return nil
 }
@@ -140,14 +144,33 @@ func checkMeta(request *authenticationv1.TokenRequest, namespace, name string) e
 }
 
 func validate(request *authenticationv1.TokenRequest) field.ErrorList {
-	path := field.NewPath("spec", "expirationSeconds")
+	spec := field.NewPath("spec")
+	var errs field.ErrorList
 	switch seconds := *request.Spec.ExpirationSeconds; {
 	case seconds < int64(minValidity/time.Second):
-		return field.ErrorList{field.Invalid(path, seconds, "may not specify a duration less than 10 minutes")}
+		errs = append(errs, field.Invalid(spec.Child("expirationSeconds"), seconds, "may not specify a duration less than 10 minutes"))
 	case seconds > maxSeconds:
-		return field.ErrorList{field.Invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")}
+		errs = append(errs, field.Invalid(spec.Child("expirationSeconds"), seconds, "may not specify a duration larger than 2^32 seconds"))
 	}
-	return nil
+	attestations := request.Spec.Attestations
+	bound := forWebhook(request.Spec.BoundObjectRef)
+	if !bound && len(attestations) > 0 {
+		return field.ErrorList{field.Invalid(spec.Child("attestations"), attestations, "attestations may only be specified with a webhook bound object reference")}
+	}
+	if bound && len(request.Spec.Audiences) != 1 {
+		errs = append(errs, field.Invalid(spec.Child("audiences"), request.Spec.Audiences, "must be length 1 when bound to a webhook config"))
+	}
+	if bound && len(attestations) != 1 {
+		errs = append(errs, field.Invalid(spec.Child("attestations"), attestations, "webhook bound requests require exactly one admissionReviewAPIGroups attestation"))
+	}
+	return errs
+}
+
+// forWebhook tells whether a token shall be bound to the configuration of an
+// admission webhook, which only an alpha feature of upstream's allows.
+func forWebhook(ref *authenticationv1.BoundObjectReference) bool {
+	return ref != nil && ref.APIVersion == "admissionregistration.k8s.io/v1" &&
+		(ref.Kind == "ValidatingWebhookConfiguration" || ref.Kind == "MutatingWebhookConfiguration")
 }
 
 // bind looks up the object that the token shall be bound to.
@@ -165,6 +188,8 @@ func (r *Requests) bind(ctx context.Context, bound *Bound, ref *authenticationv1
 		bound.Node, uid, err = r.reference(ctx, kinds.For[*corev1.Node](), "", ref.Name)
 	case gvk.Group == "" && gvk.Kind == "Secret":
 		bound.Secret, uid, err = r.reference(ctx, kinds.For[*corev1.Secret](), bound.Namespace, ref.Name)
+	case forWebhook(ref):
+		err = apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s (feature gate APIServerWebhookAuthenticationToken is disabled)", gvk.String()))
 	default:
 		err = apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", gvk.String()))
 	}

@@ -41,7 +41,7 @@ type Verifier struct {
 	Clock  clock.PassiveClock
 	// LegacyUsed is told of the use of a token that is kept in a secret and
 	// was not used today; optional.
-	LegacyUsed func(namespace, secret string)
+	LegacyUsed func(ctx context.Context, namespace, secret string)
 
 	signed *recent.Cache[[sha256.Size]byte, *Claims]
 }

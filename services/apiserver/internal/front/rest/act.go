@@ -3,6 +3,7 @@ package rest
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +21,7 @@ import (
 // act takes the body as an order about the object in the path: to bind a pod,
 // to evict it, to issue a token.
 func (c *call) act(s *surface.Subresource) error {
-	if _, err := negotiate.Accept(c.r, negotiate.Objects); err != nil {
+	if _, err := c.accept(negotiate.Objects); err != nil {
 		return err
 	}
 	if _, err := negotiate.Content(c.r); err != nil {
@@ -40,6 +41,7 @@ func (c *call) act(s *surface.Subresource) error {
 	if err := c.decode(want, order, o.FieldValidation); err != nil {
 		return err
 	}
+	c.sent(order, s.Kind)
 	switch order := order.(type) {
 	case *corev1.Binding:
 		if err := c.aimed(order, s); err != nil {
@@ -55,6 +57,7 @@ func (c *call) act(s *surface.Subresource) error {
 		if err := c.place(order); err != nil {
 			return err
 		}
+		order.ManagedFields = tokenManaged(order, manager(o.FieldManager, c.r), c.Clock.Now())
 		answer, err := c.Reviews.Token(c.ctx(), c.namespace, c.t.Name, order)
 		if err != nil {
 			return err
@@ -62,6 +65,25 @@ func (c *call) act(s *surface.Subresource) error {
 		return c.other(http.StatusCreated, s.Kind, answer)
 	}
 	return fmt.Errorf("there is no action for a %T", order)
+}
+
+// tokenManaged notes who asked for a token, and for what of it.
+func tokenManaged(order *authenticationv1.TokenRequest, who string, now time.Time) []metav1.ManagedFieldsEntry {
+	fields := `{"f:spec":{"f:audiences":{},"f:expirationSeconds":{}}}`
+	if ref := order.Spec.BoundObjectRef; ref != nil {
+		bound := `".":{}`
+		for _, part := range [][2]string{{"apiVersion", ref.APIVersion}, {"kind", ref.Kind}, {"name", ref.Name}, {"uid", string(ref.UID)}} {
+			if part[1] != "" {
+				bound += `,"f:` + part[0] + `":{}`
+			}
+		}
+		fields = `{"f:spec":{"f:audiences":{},"f:boundObjectRef":{` + bound + `},"f:expirationSeconds":{}}}`
+	}
+	at := metav1.NewTime(now).Rfc3339Copy()
+	return []metav1.ManagedFieldsEntry{{
+		Manager: who, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: authenticationv1.SchemeGroupVersion.String(), Time: &at,
+		FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}, Subresource: "token",
+	}}
 }
 
 // aimed holds an order to the object in the path.
@@ -89,14 +111,16 @@ func (c *call) bind(b *corev1.Binding, o *metav1.CreateOptions) error {
 }
 
 func (c *call) evict(e *policyv1.Eviction, o *metav1.CreateOptions) error {
-	if e.DeleteOptions == nil {
-		e.DeleteOptions = &metav1.DeleteOptions{}
-	}
-	if err := query.CheckDelete(e.DeleteOptions); err != nil {
-		return err
+	if e.DeleteOptions != nil {
+		if err := query.CheckDelete(e.DeleteOptions); err != nil {
+			return err
+		}
 	}
 	// A dry run may be asked for in either place.
 	if len(o.DryRun) > 0 {
+		if e.DeleteOptions == nil {
+			e.DeleteOptions = &metav1.DeleteOptions{}
+		}
 		e.DeleteOptions.DryRun = o.DryRun
 	}
 	if err := c.Registry.Evict(c.ctx(), c.namespace, e); err != nil {

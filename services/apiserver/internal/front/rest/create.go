@@ -11,9 +11,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/warning"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/audit"
+	"coracle.local/services/apiserver/internal/custom"
 	"coracle.local/services/apiserver/internal/front/rest/body"
 	"coracle.local/services/apiserver/internal/front/rest/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/query"
@@ -29,6 +32,9 @@ func (c *call) decode(want body.Expected, into runtime.Object, fieldValidation s
 	data, err := c.read()
 	if err != nil {
 		return err
+	}
+	if o, ok := into.(*custom.Object); ok {
+		return c.decodeCustom(data, encoding, want, o, fieldValidation)
 	}
 	texts, err := body.Decode(data, encoding, want, into, body.StrictnessOf(fieldValidation))
 	c.warn(texts)
@@ -51,7 +57,7 @@ func (c *call) warn(texts []string) {
 
 // create makes a new object of the body.
 func (c *call) create() error {
-	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	out, err := c.accept(negotiate.Objects)
 	if err != nil {
 		return err
 	}
@@ -67,14 +73,17 @@ func (c *call) create() error {
 	if err := c.decode(body.Expected{Kind: c.kind.GroupVersionKind()}, obj, o.FieldValidation); err != nil {
 		return err
 	}
+	c.complete(obj)
+	c.sent(obj, c.kind.GroupVersionKind())
 	if err := c.place(obj); err != nil {
 		return err
 	}
-	if c.kind.Kind == "Binding" {
+	if c.is("Binding") {
 		return c.bind(obj.(*corev1.Binding), o)
 	}
 	c.dedupOwners(obj)
-	c.complete(obj)
+	obj.SetDeletionTimestamp(nil) // which nobody may own
+	obj.SetDeletionGracePeriodSeconds(nil)
 	c.managed.Created(c.kind, obj, manager(o.FieldManager, c.r))
 	if !c.kind.Stored() {
 		answer, err := c.Reviews.Review(c.ctx(), c.kind, c.namespace, obj)
@@ -90,10 +99,15 @@ func (c *call) create() error {
 	if err != nil {
 		return err
 	}
-	if c.kind.Kind == "Pod" && !c.dryRun {
+	if c.is("Pod") && !c.dryRun {
 		c.Tracer.Record(created.GetUID(), "request", started, c.Clock.Now())
 	}
 	return c.object(out, http.StatusCreated, created)
+}
+
+// sent notes what the client sent for the audit.
+func (c *call) sent(obj runtime.Object, kind schema.GroupVersionKind) {
+	audit.Object(c.ctx(), obj, kind, c.kind.GroupVersion().WithResource(c.kind.Plural), c.t.Subresource)
 }
 
 // complete sets an object's defaults. The registry does it, too; but what is set

@@ -15,6 +15,9 @@ import (
 	"coracle.local/services/apiserver/internal/front/rest/surface"
 )
 
+// optionsKind is how upstream records the options of a deletion.
+var optionsKind = schema.GroupVersionKind{Group: "meta.k8s.io", Version: "__internal", Kind: "DeleteOptions"}
+
 // deleteOptions reads the options of a deletion: from the body if there is one,
 // else from the query.
 func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
@@ -28,7 +31,10 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 	} else {
 		var encoding negotiate.Encoding
 		if encoding, err = negotiate.Content(c.r); err == nil {
-			o, err = body.DeleteOptions(data, encoding)
+			o, err = body.DeleteOptions(data, encoding, c.kind.GroupVersion())
+		}
+		if err == nil {
+			c.sent(o, optionsKind)
 		}
 	}
 	if err != nil {
@@ -41,7 +47,7 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 // delete asks for an object's end. The answer is the object if it stays for a
 // while or the kind says so, else a Status.
 func (c *call) delete() error {
-	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	out, err := c.accept(negotiate.Objects)
 	if err != nil {
 		return err
 	}
@@ -69,7 +75,7 @@ func (c *call) delete() error {
 // deleteCollection deletes what the query selects, and answers with the list of
 // what it was.
 func (c *call) deleteCollection() error {
-	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	out, err := c.accept(negotiate.Objects)
 	if err != nil {
 		return err
 	}
@@ -81,43 +87,56 @@ func (c *call) deleteCollection() error {
 	if err != nil {
 		return err
 	}
-	deleted, err := c.Registry.DeleteCollection(c.ctx(), c.kind, c.listOptions(l), o)
+	o.IgnoreStoreReadErrorWithClusterBreakingPotential = nil // is about one object
+	deleted, revision, err := c.Registry.DeleteCollection(c.ctx(), c.kind, c.listOptions(l), o)
 	if err != nil {
 		return err
 	}
-	return c.objects(out, deleted)
+	return c.objects(out, deleted, uint64(revision))
 }
 
 // objects answers with a list of objects that are not the cache's.
-func (c *call) objects(out negotiate.Output, all []kinds.Object) error {
+func (c *call) objects(out negotiate.Output, all []kinds.Object, newest uint64) error {
 	items := make([]loose, len(all))
-	var newest uint64
 	for i, o := range all {
 		if version, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64); err == nil {
 			newest = max(newest, version)
 		}
-		frame, err := o.Marshal()
-		if err != nil {
+		var err error
+		if items[i], err = newLoose(c.kind, o); err != nil {
 			return err
 		}
-		raw, err := respond.Marshal(negotiate.Output{}, c.kind.GroupVersionKind(), o)
-		if err != nil {
-			return err
-		}
-		items[i] = loose{json: raw[:len(raw)-1], frame: frame} // without the line's end
 	}
 	meta := metav1.ListMeta{}
 	if newest > 0 {
 		meta.ResourceVersion = strconv.FormatUint(newest, 10)
 	}
-	if out.Shape == negotiate.Whole {
-		return respond.List(c.respond, c.w, c.r, out, c.kind.GroupVersionKind(), meta, items)
+	if out.Shape != negotiate.Whole {
+		return c.shapedList(out, meta, len(all), func(i int) (shaped, error) { return items[i], nil })
 	}
-	return c.shapedList(out, meta, len(all), func(i int) (kinds.Object, []byte) { return all[i], items[i].frame })
+	return respond.List(c.respond, c.w, c.r, out, listOf(c.kind), meta, items)
 }
 
 // loose is an object that was encoded for one answer.
-type loose struct{ json, frame []byte }
+type loose struct {
+	json, frame []byte
+	object      kinds.Object
+}
+
+func newLoose(k *kinds.Kind, o kinds.Object) (loose, error) {
+	frame, err := o.Marshal()
+	if err != nil {
+		return loose{}, err
+	}
+	raw, err := respond.Marshal(negotiate.Output{}, k.GroupVersionKind(), o)
+	if err != nil {
+		return loose{}, err
+	}
+	return loose{json: raw[:len(raw)-1], frame: frame, object: o}, nil // without the line's end
+}
 
 func (l loose) JSON() ([]byte, error) { return l.json, nil }
 func (l loose) Frame() []byte         { return l.frame }
+
+// Decode is the object, which the caller may take over.
+func (l loose) Decode() (kinds.Object, error) { return l.object, nil }

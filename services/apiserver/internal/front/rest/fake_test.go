@@ -278,20 +278,20 @@ func (m *memory) Delete(_ context.Context, k *kinds.Kind, namespace, name string
 	return m.put(k, namespace, obj, watch.Deleted), true, nil
 }
 
-func (m *memory) DeleteCollection(ctx context.Context, k *kinds.Kind, l registry.ListOptions, o *metav1.DeleteOptions) ([]kinds.Object, error) {
+func (m *memory) DeleteCollection(ctx context.Context, k *kinds.Kind, l registry.ListOptions, o *metav1.DeleteOptions) ([]kinds.Object, int64, error) {
 	list, err := m.List(ctx, k, l)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var out []kinds.Object
 	for _, i := range list.Items {
 		obj, _, err := m.Delete(ctx, k, i.Namespace, i.Name, o)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		out = append(out, obj)
 	}
-	return out, nil
+	return out, list.Revision, nil
 }
 
 func (m *memory) Bind(ctx context.Context, namespace string, b *corev1.Binding, dryRun bool) (*corev1.Pod, error) {
@@ -306,7 +306,11 @@ func (m *memory) Bind(ctx context.Context, namespace string, b *corev1.Binding, 
 }
 
 func (m *memory) Evict(ctx context.Context, namespace string, e *policyv1.Eviction) error {
-	_, _, err := m.Delete(ctx, kinds.For[*corev1.Pod](), namespace, e.Name, e.DeleteOptions)
+	o := e.DeleteOptions
+	if o == nil {
+		o = &metav1.DeleteOptions{}
+	}
+	_, _, err := m.Delete(ctx, kinds.For[*corev1.Pod](), namespace, e.Name, o)
 	return err
 }
 

@@ -17,6 +17,9 @@ import (
 // path answers what is not about a resource.
 func (c *call) path() error {
 	path := c.r.URL.Path
+	if c.Aggregate.ServeHTTP(c.w, c.r) {
+		return nil
+	}
 	switch trimmed := strings.TrimSuffix(path, "/"); {
 	case trimmed == "":
 		return c.indented(map[string]any{"paths": c.paths()})
@@ -53,13 +56,16 @@ func (c *call) discovered(path string) (known bool, err error) {
 	if strings.Contains(path, "//") || (parts[0] != "api" && parts[0] != "apis") {
 		return false, nil
 	}
-	if parts[0] == "apis" && len(parts) > 1 && !slices.ContainsFunc(kinds.GroupVersions(), groupIs(parts[1])) {
+	if parts[0] == "apis" && len(parts) > 1 && !c.Catalog.HasGroup(parts[1]) && !c.Aggregate.HasGroup(parts[1]) {
 		return false, nil
 	}
 	if c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
 		return true, respond.MethodNotAllowed()
 	}
 	if !c.discovery.Serve(c.respond, c.w, c.r) {
+		if parts[0] == "apis" && len(parts) > 1 && !slices.ContainsFunc(kinds.GroupVersions(), groupIs(parts[1])) {
+			return false, nil // a group of custom resources alone
+		}
 		return true, respond.NotFound()
 	}
 	return true, nil
@@ -79,12 +85,15 @@ func (c *call) extra() error {
 func (c *call) paths() []string {
 	out := []string{"/api", "/apis", "/metrics", "/openapi/v2", "/openapi/v3", "/version"}
 	out = append(out, c.Checks.Paths()...)
-	for _, gv := range kinds.GroupVersions() {
-		if gv.Group == "" {
-			out = append(out, "/api/"+gv.Version)
+	for _, k := range c.Catalog.All() {
+		if k.Group == "" {
+			out = append(out, "/api/"+k.Version)
 			continue
 		}
-		out = append(out, "/apis/"+gv.Group, "/apis/"+gv.String())
+		out = append(out, "/apis/"+k.Group, "/apis/"+k.APIVersion())
+	}
+	for _, v := range c.Aggregate.Versions() {
+		out = append(out, "/apis/"+v.Group, "/apis/"+v.String())
 	}
 	if c.OpenID != nil {
 		out = append(out, "/.well-known/openid-configuration", "/openid/v1/jwks")

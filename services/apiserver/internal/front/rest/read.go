@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -22,7 +23,7 @@ import (
 
 // get answers with one object.
 func (c *call) get() error {
-	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	out, err := c.accept(negotiate.Objects)
 	if err != nil {
 		return err
 	}
@@ -30,7 +31,7 @@ func (c *call) get() error {
 	if err != nil {
 		return err
 	}
-	if c.kind.Kind == "ComponentStatus" {
+	if c.is("ComponentStatus") {
 		return c.component(out)
 	}
 	if err := plainVersion(revision); err != nil {
@@ -41,7 +42,11 @@ func (c *call) get() error {
 		return err
 	}
 	if out.Shape != negotiate.Whole {
-		return c.object(out, http.StatusOK, item.Object())
+		o, err := item.Decode()
+		if err != nil {
+			return apierrors.NewInternalError(err)
+		}
+		return c.object(out, http.StatusOK, o)
 	}
 	return c.respond.Item(c.w, c.r, out, http.StatusOK, c.kind.GroupVersionKind(), item)
 }
@@ -70,7 +75,7 @@ func plainVersion(version string) error {
 
 // listOrWatch answers with all objects, or their changes.
 func (c *call) listOrWatch(name string, watch bool) error {
-	out, err := negotiate.Accept(c.r, negotiate.Collections)
+	out, err := c.accept(negotiate.Collections)
 	if err != nil {
 		return err
 	}
@@ -91,7 +96,7 @@ func (c *call) listOrWatch(name string, watch bool) error {
 }
 
 func (c *call) list(out negotiate.Output, o *query.List) error {
-	if c.kind.Kind == "ComponentStatus" {
+	if c.is("ComponentStatus") {
 		return c.components(out)
 	}
 	if bad := badVersion(o.ResourceVersion); bad != "" {
@@ -104,10 +109,15 @@ func (c *call) list(out negotiate.Output, o *query.List) error {
 	meta := metav1.ListMeta{
 		ResourceVersion: strconv.FormatInt(l.Revision, 10), Continue: l.Continue, RemainingItemCount: l.Remaining,
 	}
-	if out.Shape == negotiate.Whole {
-		return respond.List(c.respond, c.w, c.r, out, c.kind.GroupVersionKind(), meta, l.Items)
+	if out.Shape != negotiate.Whole {
+		return c.shapedList(out, meta, len(l.Items), shownItem(l.Items))
 	}
-	return c.shapedList(out, meta, len(l.Items), func(i int) (kinds.Object, []byte) { return l.Items[i].Object(), l.Items[i].Frame() })
+	if c.kind.Custom() {
+		if err := readable(l.Items); err != nil {
+			return err
+		}
+	}
+	return respond.List(c.respond, c.w, c.r, out, listOf(c.kind), meta, l.Items)
 }
 
 func (c *call) listOptions(o *query.List) registry.ListOptions {
@@ -120,7 +130,7 @@ func (c *call) listOptions(o *query.List) registry.ListOptions {
 
 // shapedList answers with a table, or with metadata. Of an item only what the
 // shape needs is decoded.
-func (c *call) shapedList(out negotiate.Output, meta metav1.ListMeta, n int, item func(int) (kinds.Object, []byte)) error {
+func (c *call) shapedList(out negotiate.Output, meta metav1.ListMeta, n int, item func(int) (shaped, error)) error {
 	switch out.Shape {
 	case negotiate.Table:
 		include, err := query.ForTable(c.values)
@@ -130,15 +140,25 @@ func (c *call) shapedList(out negotiate.Output, meta metav1.ListMeta, n int, ite
 		p := table.For(c.kind, c.Registry.Strategy(c.kind))
 		rows := make([]metav1.TableRow, n)
 		for i := range rows {
-			o, _ := item(i)
+			s, err := item(i)
+			if err != nil {
+				return err
+			}
+			o, err := s.Decode()
+			if err != nil {
+				return apierrors.NewInternalError(err)
+			}
 			rows[i] = p.Row(o, out.Version, include)
 		}
 		return c.respond.Object(c.w, c.r, out, http.StatusOK, table.Kind(out.Version, "Table"), p.Table(out.Version, meta, rows, true))
 	case negotiate.MetadataList:
 		items := make([]metav1.PartialObjectMetadata, n)
 		for i := range items {
-			_, frame := item(i)
-			m, err := table.FrameMetadata(frame, out.Version)
+			s, err := item(i)
+			if err != nil {
+				return err
+			}
+			m, err := table.EncodedMetadata(c.kind, s, out.Version)
 			if err != nil {
 				return err
 			}
@@ -146,7 +166,18 @@ func (c *call) shapedList(out negotiate.Output, meta metav1.ListMeta, n int, ite
 		}
 		return c.respond.Object(c.w, c.r, out, http.StatusOK, table.Kind(out.Version, "PartialObjectMetadataList"), table.MetadataList(out.Version, meta, items))
 	}
-	return negotiate.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadata, but the requested object is a list (*%s.%sList)", body.Internal(c.kind.Group), c.kind.Kind))
+	return negotiate.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadata, but the requested object is a list (*%s)", c.internalName(true)))
+}
+
+// internalName is what upstream calls the kind, or a list of it, inside.
+func (c *call) internalName(list bool) string {
+	switch {
+	case c.kind.Custom() && list:
+		return "unstructured.UnstructuredList"
+	case list:
+		return body.Internal(c.kind.Group) + "." + c.kind.Kind + "List"
+	}
+	return body.Internal(c.kind.Group) + "." + c.kind.Kind
 }
 
 // object answers with one object of the call's kind, in the shape asked for.
@@ -158,7 +189,10 @@ func (c *call) object(out negotiate.Output, code int, o kinds.Object) error {
 	case negotiate.Metadata:
 		return c.respond.Object(c.w, c.r, out, code, table.Kind(out.Version, "PartialObjectMetadata"), table.Metadata(o, out.Version))
 	case negotiate.MetadataList:
-		return negotiate.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadataList, but the requested object is not a list (*%s.%s)", body.Internal(c.kind.Group), c.kind.Kind))
+		if c.kind.Custom() {
+			return errors.New("content is not a list")
+		}
+		return negotiate.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadataList, but the requested object is not a list (*%s)", c.internalName(false)))
 	}
 	return c.respond.Object(c.w, c.r, out, code, c.kind.GroupVersionKind(), o)
 }
@@ -176,7 +210,7 @@ func (c *call) row(out negotiate.Output, code int, p table.Printer, o kinds.Obje
 
 // other answers with an object of another kind than the path's.
 func (c *call) other(code int, kind schema.GroupVersionKind, o runtime.Object) error {
-	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	out, err := c.accept(negotiate.Objects)
 	if err != nil {
 		return err
 	}
@@ -208,13 +242,7 @@ func (c *call) component(out negotiate.Output) error {
 func (c *call) components(out negotiate.Output) error {
 	all := c.statuses()
 	if out.Shape != negotiate.Whole {
-		return c.shapedList(out, metav1.ListMeta{}, len(all), func(i int) (kinds.Object, []byte) {
-			frame, err := all[i].Marshal()
-			if err != nil {
-				frame = nil
-			}
-			return &all[i], frame
-		})
+		return c.shapedList(out, metav1.ListMeta{}, len(all), func(i int) (shaped, error) { return newLoose(c.kind, &all[i]) })
 	}
 	if all == nil {
 		all = []corev1.ComponentStatus{}

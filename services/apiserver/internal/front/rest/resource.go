@@ -17,7 +17,13 @@ import (
 // resource routes a request about a resource.
 func (c *call) resource() error {
 	t := &c.t
-	c.kind = kinds.ByResource(schema.GroupVersionResource{Group: t.Group, Version: t.Version, Resource: t.Resource})
+	if c.Aggregate.ServeHTTP(c.w, c.r) {
+		return nil
+	}
+	c.kind = c.Catalog.ByResource(schema.GroupVersionResource{Group: t.Group, Version: t.Version, Resource: t.Resource})
+	if c.kind != nil && c.kind.Custom() {
+		return c.custom()
+	}
 	if c.kind == nil {
 		if slices.ContainsFunc(kinds.GroupVersions(), groupIs(t.Group)) {
 			return respond.NotFound()
@@ -31,9 +37,6 @@ func (c *call) resource() error {
 		c.namespace = t.Namespace
 	case t.Namespace != "" && c.kind.Plural != "namespaces":
 		return respond.NotFound()
-	}
-	if s := c.Registry.Strategy(c.kind); s != nil && s.Deprecation != "" {
-		c.warn([]string{s.Deprecation})
 	}
 	switch {
 	case t.Prefixed:
@@ -64,13 +67,32 @@ func (c *call) collection() error {
 	case !c.kind.Has("list") && !c.inNamespace():
 		return respond.NotFound()
 	case c.r.Method == http.MethodGet && c.kind.Has("list"):
-		return c.listOrWatch("", false)
+		return c.handle(func() error { return c.listOrWatch("", false) })
 	case c.r.Method == http.MethodPost && c.kind.Has("create") && c.inNamespace():
-		return c.create()
+		return c.handle(c.create)
 	case c.r.Method == http.MethodDelete && c.kind.Has("deletecollection") && c.inNamespace():
-		return c.deleteCollection()
+		return c.handle(c.deleteCollection)
 	}
 	return respond.MethodNotAllowed()
+}
+
+// handle warns of a deprecated kind where a handler takes the request.
+func (c *call) handle(handler func() error) error {
+	if s := c.Registry.Strategy(c.kind); s != nil && !c.kind.Custom() && s.Deprecation != "" && c.spoken() {
+		c.warn([]string{s.Deprecation})
+	}
+	return handler()
+}
+
+// spoken tells whether there is a media type in the request's headers that
+// upstream has a route for; in which shape is for the handler to judge.
+func (c *call) spoken() bool {
+	if c.r.Method == http.MethodPatch && !strings.Contains(c.r.Header.Get("Content-Type"), "patch+") {
+		return false
+	}
+	accept := c.r.Header.Get("Accept")
+	return accept == "" || slices.ContainsFunc([]string{"*/*", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"},
+		func(known string) bool { return strings.Contains(accept, known) })
 }
 
 // item serves the path of one object.
@@ -80,13 +102,13 @@ func (c *call) item() error {
 	}
 	switch {
 	case c.r.Method == http.MethodGet:
-		return c.get()
+		return c.handle(c.get)
 	case c.r.Method == http.MethodPut && c.kind.Has("update"):
-		return c.replace("")
+		return c.handle(func() error { return c.replace("") })
 	case c.r.Method == http.MethodPatch && c.kind.Has("patch"):
-		return c.patch("")
+		return c.handle(func() error { return c.patch("") })
 	case c.r.Method == http.MethodDelete && c.kind.Has("delete"):
-		return c.delete()
+		return c.handle(c.delete)
 	}
 	return respond.MethodNotAllowed()
 }
@@ -124,7 +146,7 @@ func (c *call) olderWatch() error {
 	if c.r.Method != http.MethodGet {
 		return respond.MethodNotAllowed()
 	}
-	return c.listOrWatch(c.t.Name, true)
+	return c.handle(func() error { return c.listOrWatch(c.t.Name, true) })
 }
 
 func groupIs(group string) func(schema.GroupVersion) bool {
@@ -143,6 +165,12 @@ func (f *selectableFields) of(k *kinds.Kind) []string {
 		return known.([]string)
 	}
 	names := strategy.Selectable(k, f.registry.Strategy(k))
+	if k.Custom() {
+		if names == nil {
+			names = []string{}
+		}
+		return names // the row is not for ever
+	}
 	f.known.Store(k, names)
 	return names
 }

@@ -21,8 +21,11 @@ import (
 
 	"coracle.local/libs/kinds"
 	"coracle.local/libs/trace"
+	"coracle.local/services/apiserver/internal/aggregate"
+	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/auth/authn"
 	"coracle.local/services/apiserver/internal/cache"
+	"coracle.local/services/apiserver/internal/catalog"
 	"coracle.local/services/apiserver/internal/front/rest/connect"
 	"coracle.local/services/apiserver/internal/front/rest/discovery"
 	"coracle.local/services/apiserver/internal/front/rest/health"
@@ -42,7 +45,7 @@ type Registry interface {
 	Create(ctx context.Context, k *kinds.Kind, namespace string, obj kinds.Object, o registry.WriteOptions) (kinds.Object, error)
 	Update(ctx context.Context, k *kinds.Kind, namespace, name, subresource string, change registry.Change, o registry.UpdateOptions) (obj kinds.Object, created bool, err error)
 	Delete(ctx context.Context, k *kinds.Kind, namespace, name string, o *metav1.DeleteOptions) (obj kinds.Object, gone bool, err error)
-	DeleteCollection(ctx context.Context, k *kinds.Kind, l registry.ListOptions, o *metav1.DeleteOptions) ([]kinds.Object, error)
+	DeleteCollection(ctx context.Context, k *kinds.Kind, l registry.ListOptions, o *metav1.DeleteOptions) ([]kinds.Object, int64, error)
 	Bind(ctx context.Context, namespace string, b *corev1.Binding, dryRun bool) (*corev1.Pod, error)
 	Evict(ctx context.Context, namespace string, e *policyv1.Eviction) error
 	Strategy(k *kinds.Kind) *strategy.Erased
@@ -87,8 +90,10 @@ type Reviews interface {
 type Config struct {
 	Log      *zap.Logger
 	Registry Registry
-	Guard    Guard
-	Reviews  Reviews
+	// Catalog are the kinds that are served; nil is those of the table.
+	Catalog *catalog.Catalog
+	Guard   Guard
+	Reviews Reviews
 
 	// Kubelets reaches into nodes for logs, exec and so on; without it these
 	// are answered with ServiceUnavailable.
@@ -105,6 +110,10 @@ type Config struct {
 	// Extra serves what nothing here does (custom resources, aggregated
 	// groups, profiles) to users who may; it answers 404 itself. Optional.
 	Extra http.Handler
+	// Aggregate passes requests on that other API servers answer; nil for none.
+	Aggregate *aggregate.Aggregator
+	// Audit records requests; nil records nothing.
+	Audit *audit.Auditor
 	// Checks of the server's health. Ping is among them without being named.
 	Checks health.Checks
 	// Metrics is where the front's metrics are registered, and what /metrics
@@ -159,6 +168,9 @@ func New(c Config) (http.Handler, error) {
 	if c.MinWatch == 0 {
 		c.MinWatch = 30 * time.Minute
 	}
+	if c.Catalog == nil {
+		c.Catalog = &catalog.Catalog{}
+	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
@@ -170,9 +182,14 @@ func New(c Config) (http.Handler, error) {
 	}
 	c.Checks.Log = c.Log
 	s := &server{Config: c, respond: respond.New(), openapi: openapi.New()}
-	s.discovery = discovery.New(c.Address)
+	if c.Aggregate != nil {
+		s.openapi.Remote = c.Aggregate
+	}
+	s.discovery = discovery.New(c.Address, c.Catalog, c.Aggregate)
 	s.fields = &selectableFields{registry: c.Registry}
 	s.managed = managed.New(c.Registry)
+	c.Catalog.Observe(s.managed.Forget)
+	c.Catalog.Observe(s.publish)
 	s.metrics = newMetrics(c.Metrics)
 	s.scrape = scraper(c.Metrics)
 	s.sender = &stream.Sender{Sent: s.metrics.event}

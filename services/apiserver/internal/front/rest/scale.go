@@ -2,7 +2,9 @@ package rest
 
 import (
 	"fmt"
+	"math"
 	"net/http"
+	"strings"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -44,14 +46,35 @@ var scales = table.For(
 	},
 )
 
+// customScales are those of custom resources, which upstream describes
+// otherwise.
+var customScales = table.For(
+	&kinds.Kind{Group: scaleKind.Group, Version: scaleKind.Version, Kind: scaleKind.Kind},
+	&strategy.Erased{
+		Columns: []metav1.TableColumnDefinition{
+			cells.Name(),
+			cells.Number("Desired", "Number of desired replicas"),
+			cells.Number("Available", "Number of actual replicas"),
+			{Name: "Age", Type: "date", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},
+		},
+		Cells: func(o kinds.Object) []any {
+			s := o.(*autoscalingv1.Scale)
+			return []any{s.Name, int64(s.Spec.Replicas), int64(s.Status.Replicas), cells.AgeOf(s)}
+		},
+	},
+)
+
 // showScale answers with a scale, in the shape asked for.
 func (c *call) showScale(s *autoscalingv1.Scale) error {
-	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	out, err := c.accept(negotiate.Objects)
 	if err != nil {
 		return err
 	}
 	if out.Shape != negotiate.Table {
 		return c.other(http.StatusOK, scaleKind, s)
+	}
+	if c.kind.Custom() {
+		return c.row(out, http.StatusOK, customScales, s)
 	}
 	return c.row(out, http.StatusOK, scales, s)
 }
@@ -82,7 +105,14 @@ func (c *call) getScale(s *strategy.Scale[kinds.Object]) error {
 	if err != nil {
 		return err
 	}
-	shown, err := scaleOf(s, item.Object())
+	object, err := item.Decode()
+	if err != nil {
+		return err
+	}
+	if s.Missing != nil && s.Missing(object) {
+		return apierrors.NewInternalError(fmt.Errorf("the spec replicas field %q does not exist", dotted(s.Path)))
+	}
+	shown, err := scaleOf(s, object)
 	if err != nil {
 		return err
 	}
@@ -114,6 +144,7 @@ func (c *call) putScale(s *strategy.Scale[kinds.Object]) error {
 	if err := c.decode(body.Expected{Kind: scaleKind}, wanted, o.FieldValidation); err != nil {
 		return err
 	}
+	c.sent(wanted, scaleKind)
 	if err := c.place(wanted); err != nil {
 		return err
 	}
@@ -171,6 +202,7 @@ func (c *call) applyScale(s *strategy.Scale[kinds.Object], p *patches.Patch, o *
 			return nil, err
 		}
 		next.SetResourceVersion(wanted.ResourceVersion)
+		untimed(next)
 		return next, nil
 	})
 }
@@ -196,6 +228,10 @@ func (c *call) scaleConfig(p *patches.Patch) (*autoscalingv1.Scale, *unstructure
 	if err := c.place(wanted); err != nil {
 		return nil, nil, err
 	}
+	if wanted.Name == "" {
+		// What is applied is merged into the scale that is there, with its name.
+		wanted.Name = c.t.Name
+	}
 	if err := c.named(wanted); err != nil {
 		return nil, nil, err
 	}
@@ -204,7 +240,13 @@ func (c *call) scaleConfig(p *patches.Patch) (*autoscalingv1.Scale, *unstructure
 	config.SetName(wanted.Name)
 	config.SetNamespace(wanted.Namespace)
 	if spec, ok := given.Object["spec"].(map[string]any); ok && spec["replicas"] != nil {
-		config.Object["spec"] = map[string]any{"replicas": int64(wanted.Spec.Replicas)}
+		path := c.Registry.Strategy(c.kind).Scale.Path
+		if path == nil {
+			path = []string{"spec", "replicas"}
+		}
+		if err := unstructured.SetNestedField(config.Object, int64(wanted.Spec.Replicas), path...); err != nil {
+			return nil, nil, err
+		}
 	}
 	return wanted, config, nil
 }
@@ -219,9 +261,18 @@ func (c *call) setScale(s *strategy.Scale[kinds.Object], who string, o registry.
 		if err != nil {
 			return nil, err
 		}
+		if s.Missing != nil && s.Missing(current) {
+			shown.Spec.Replicas = noReplicas
+		}
+		if shown.ManagedFields, err = scaleManaged(s, current, c.kind); err != nil {
+			return nil, err
+		}
 		wanted, err := change(shown)
 		if err != nil {
 			return nil, err
+		}
+		if c.kind.Custom() && wanted.Spec.Replicas == noReplicas {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("the spec replicas field %q cannot be empty", dotted(s.Path)))
 		}
 		if err := checkScale(wanted, current, c.kind); err != nil {
 			return nil, err
@@ -230,13 +281,22 @@ func (c *call) setScale(s *strategy.Scale[kinds.Object], who string, o registry.
 		s.SetReplicas(next, wanted.Spec.Replicas)
 		next.SetResourceVersion(wanted.ResourceVersion)
 		c.managed.Updated(c.kind, "scale", current, next, who)
+		untimed(next)
 		return next, nil
 	})
 }
 
-// checkScale refuses a wrong scale, and one of another object.
+// noReplicas stands for replicas that a custom resource does not have; whoever
+// changes its scale has to set them.
+const noReplicas = math.MinInt32
+
+// dotted is a path as definitions write it.
+func dotted(path []string) string { return "." + strings.Join(path, ".") }
+
+// checkScale refuses a wrong scale, and one of another object. Custom resources
+// judge their replicas themselves.
 func checkScale(wanted *autoscalingv1.Scale, current kinds.Object, k *kinds.Kind) error {
-	if wanted.Spec.Replicas < 0 {
+	if wanted.Spec.Replicas < 0 && !k.Custom() {
 		return apierrors.NewInvalid(scaleKind.GroupKind(), wanted.Name, field.ErrorList{
 			field.Invalid(field.NewPath("spec", "replicas"), wanted.Spec.Replicas, "must be greater than or equal to 0"),
 		})

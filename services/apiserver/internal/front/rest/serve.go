@@ -55,9 +55,12 @@ func (s *server) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
 	header.Set("Audit-Id", id)
 	header.Set("Cache-Control", "no-cache, private")
 	done := s.metrics.begin(&c.t, long(&c.t))
+	c.r, w.record = s.Audit.Receive(r, id, long(&c.t), started)
 	defer func() {
 		code := w.code
-		if p := recover(); p != nil {
+		p := recover()
+		w.record.Done(p)
+		if p != nil {
 			code = c.panicked(p)
 			defer func() {
 				if p == any(http.ErrAbortHandler) {

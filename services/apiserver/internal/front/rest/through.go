@@ -14,6 +14,7 @@ import (
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/auth"
 	"coracle.local/services/apiserver/internal/front/rest/query"
 	"coracle.local/services/apiserver/internal/front/rest/surface"
@@ -55,7 +56,9 @@ func (c *call) mayConnect(s *surface.Subresource) error {
 	if c.Config.Admission == nil {
 		return nil
 	}
+	annotate, annotateBody := audit.Annotators(c.ctx())
 	a := &admission.Attributes{
+		Annotate: annotate, AnnotateBody: annotateBody,
 		Kind: c.kind, Namespace: c.namespace, Name: c.t.Name, Subresource: s.Name, Operation: admission.Connect,
 		Options: c.connectOptions(s), User: auth.User(c.ctx()),
 		Warn: func(text string) { warning.AddWarning(c.ctx(), "", text) },
@@ -73,10 +76,28 @@ func (c *call) connectOptions(s *surface.Subresource) runtime.Object {
 	case "attach":
 		return query.ForAttach(c.values)
 	}
-	return s.Options()
+	switch o := s.Options().(type) {
+	case *corev1.PodPortForwardOptions:
+		if ports, err := query.ForPortForward(c.values); err == nil {
+			return ports
+		}
+		return o
+	case *corev1.PodProxyOptions:
+		o.Path = c.behind()
+		return o
+	case *corev1.ServiceProxyOptions:
+		o.Path = c.behind()
+		return o
+	case *corev1.NodeProxyOptions:
+		o.Path = c.behind()
+		return o
+	default:
+		return o
+	}
 }
 
-func (c *call) proxy(name string) error {
+// behind is the path that follows the proxy's in the request's.
+func (c *call) behind() string {
 	path := ""
 	if c.t.Rest != "" {
 		path = "/" + c.t.Rest
@@ -84,6 +105,11 @@ func (c *call) proxy(name string) error {
 	if strings.HasSuffix(c.t.Path, "/") && !strings.HasSuffix(path, "/") {
 		path += "/"
 	}
+	return path
+}
+
+func (c *call) proxy(name string) error {
+	path := c.behind()
 	switch c.kind.Kind {
 	case "Pod":
 		return c.connect.ProxyPod(c.w, c.r, c.namespace, name, path)

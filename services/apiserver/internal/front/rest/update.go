@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/auth"
 	"coracle.local/services/apiserver/internal/front/rest/body"
 	"coracle.local/services/apiserver/internal/front/rest/negotiate"
@@ -19,7 +20,7 @@ import (
 
 // replace puts the body in an object's place.
 func (c *call) replace(subresource string) error {
-	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	out, err := c.accept(negotiate.Objects)
 	if err != nil {
 		return err
 	}
@@ -32,6 +33,8 @@ func (c *call) replace(subresource string) error {
 	if err := c.decode(body.Expected{Kind: c.kind.GroupVersionKind()}, obj, o.FieldValidation); err != nil {
 		return err
 	}
+	c.complete(obj)
+	c.sent(obj, c.kind.GroupVersionKind())
 	if err := c.place(obj); err != nil {
 		return err
 	}
@@ -39,7 +42,6 @@ func (c *call) replace(subresource string) error {
 		return err
 	}
 	c.dedupOwners(obj)
-	c.complete(obj)
 	who := manager(o.FieldManager, c.r)
 	change := func(current kinds.Object) (kinds.Object, error) {
 		if err := c.mayCreate(current); err != nil {
@@ -105,6 +107,9 @@ func (c *call) patch(subresource string) error {
 		}
 		c.complete(next)
 		c.managed.Updated(c.kind, subresource, current, next, who)
+		if next.GetResourceVersion() == "" && subresource == "" && !c.Registry.Strategy(c.kind).AllowUnconditionalUpdate {
+			return nil, registry.VersionRequired(c.kind, c.t.Name)
+		}
 		if !conditional {
 			// The patch is for whatever version there is; without one the
 			// registry tries again if another write comes first.
@@ -132,11 +137,11 @@ func patchOptions(o *metav1.PatchOptions, who string, dryRun bool) registry.Upda
 
 // patchOf reads the request's patch and its options.
 func (c *call) patchOf(make func() runtime.Object) (*patches.Patch, *metav1.PatchOptions, negotiate.Output, error) {
-	t, err := patches.TypeOf(c.r)
+	t, err := c.patchType()
 	if err != nil {
 		return nil, nil, negotiate.Output{}, err
 	}
-	out, err := negotiate.Accept(c.r, negotiate.Objects)
+	out, err := c.accept(negotiate.Objects)
 	if err != nil {
 		return nil, nil, out, err
 	}
@@ -149,6 +154,10 @@ func (c *call) patchOf(make func() runtime.Object) (*patches.Patch, *metav1.Patc
 		return nil, nil, out, err
 	}
 	c.dryRun = len(o.DryRun) > 0
-	p := &patches.Patch{Type: t, Data: data, Kind: c.kind.GroupVersionKind(), New: make, Strictness: body.StrictnessOf(o.FieldValidation)}
+	audit.Patch(c.ctx(), data)
+	p := &patches.Patch{
+		Type: t, Data: data, Kind: c.kind.GroupVersionKind(), New: make,
+		Strictness: body.StrictnessOf(o.FieldValidation), Read: c.readers(),
+	}
 	return p, o, out, p.Check()
 }

@@ -8,25 +8,33 @@ import (
 	"unicode/utf8"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"coracle.local/services/apiserver/internal/audit"
 )
 
 // writer notes the code of an answer.
 type writer struct {
 	http.ResponseWriter
 	code int // 0 until the answer begins
+	// record hears of the code; nil if nothing is recorded.
+	record *audit.Record
+}
+
+// begin notes that the answer begins.
+func (w *writer) begin(code int) {
+	if w.code == 0 {
+		w.code = code
+		w.record.Began(code)
+	}
 }
 
 func (w *writer) WriteHeader(code int) {
-	if w.code == 0 {
-		w.code = code
-	}
+	w.begin(code)
 	w.ResponseWriter.WriteHeader(code)
 }
 
 func (w *writer) Write(b []byte) (int, error) {
-	if w.code == 0 {
-		w.code = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	return w.ResponseWriter.Write(b)
 }
 
@@ -35,9 +43,7 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Flush and Hijack are for libraries that know no controller.
 func (w *writer) Flush() {
-	if w.code == 0 {
-		w.code = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	// Not every connection can; then there is nothing to flush early.
 	_ = http.NewResponseController(w.ResponseWriter).Flush()
 }
@@ -45,8 +51,8 @@ func (w *writer) Flush() {
 // Hijack takes the connection over.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err == nil && w.code == 0 {
-		w.code = http.StatusSwitchingProtocols
+	if err == nil {
+		w.begin(http.StatusSwitchingProtocols)
 	}
 	return c, rw, err
 }

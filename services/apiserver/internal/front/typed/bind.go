@@ -13,6 +13,7 @@ import (
 
 	"coracle.local/libs/apistatus"
 	apiv1 "coracle.local/proto/coracle/api/v1"
+	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/auth"
 )
 
@@ -67,13 +68,19 @@ func (f *front) bindOne(ctx context.Context, q *apiv1.BindRequest) *apiv1.BindRe
 	out := &apiv1.BindResult{Uid: q.Uid}
 	record := f.record(action{verb: "create", namespace: q.Namespace, name: q.Name, subresource: "binding"})
 	record.User = auth.User(ctx)
-	err := f.Guard.Authorize(ctx, record)
+	ctx, done, err := audit.Part(ctx, record.User, record)
+	if err == nil {
+		err = f.Guard.Authorize(ctx, record)
+	}
 	var pod *corev1.Pod
 	if err == nil {
 		pod, err = f.Registry.Bind(ctx, q.Namespace, &corev1.Binding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: q.Namespace, Name: q.Name, UID: types.UID(q.Uid)},
 			Target:     corev1.ObjectReference{Kind: "Node", Name: q.Node},
 		}, false)
+	}
+	if done != nil {
+		done(err)
 	}
 	if err != nil {
 		status := apistatus.Of(err)

@@ -25,11 +25,12 @@ type Reviews interface {
 	Token(ctx context.Context, namespace, account string, r *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
 }
 
-// Config is what the front needs; all must be set.
+// Config is what the front needs; all but Managers must be set.
 type Config struct {
 	Registry *registry.Registry
 	Guard    *guard.Guard
 	Reviews  Reviews
+	Managers Managers
 }
 
 // Register adds every kind's service to a server.

@@ -3,19 +3,21 @@ package typed
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/libs/wire"
 	apiv1 "coracle.local/proto/coracle/api/v1"
 	"coracle.local/services/apiserver/internal/auth"
-	"coracle.local/services/apiserver/internal/patch"
+	"coracle.local/services/apiserver/internal/front/rest/patches"
 	"coracle.local/services/apiserver/internal/registry"
 )
 
@@ -27,8 +29,8 @@ func (f *front) write(decode func(any) error) (*wire.Write[kinds.Object], error)
 	return w, nil
 }
 
-func writeOptions(o *apiv1.WriteOptions) registry.WriteOptions {
-	return registry.WriteOptions{DryRun: o.GetDryRun(), FieldManager: o.GetFieldManager()}
+func writeOptions(ctx context.Context, o *apiv1.WriteOptions) registry.WriteOptions {
+	return registry.WriteOptions{DryRun: o.GetDryRun(), FieldManager: manager(ctx, o.GetFieldManager())}
 }
 
 func (f *front) create(ctx context.Context, decode func(any) error) (any, error) {
@@ -47,8 +49,9 @@ func (f *front) create(ctx context.Context, decode func(any) error) (any, error)
 	if !f.kind.Stored() {
 		return f.Reviews.Review(ctx, f.kind, namespace, w.Object)
 	}
-	o := writeOptions(w.Options)
+	o := writeOptions(ctx, w.Options)
 	o.Options = &metav1.CreateOptions{FieldManager: o.FieldManager, DryRun: dryRun(o.DryRun)}
+	f.created(w.Object, o)
 	return f.Registry.Create(ctx, f.kind, namespace, w.Object, o)
 }
 
@@ -84,7 +87,7 @@ func (f *front) replace(ctx context.Context, w *wire.Write[kinds.Object], subres
 	if err != nil {
 		return nil, err
 	}
-	o := writeOptions(w.Options)
+	o := writeOptions(ctx, w.Options)
 	o.Options = &metav1.UpdateOptions{FieldManager: o.FieldManager, DryRun: dryRun(o.DryRun)}
 	obj, _, err := f.Registry.Update(ctx, f.kind, namespace, name, subresource, func(current kinds.Object) (kinds.Object, error) {
 		if err := f.mayCreate(ctx, namespace, name, current); err != nil {
@@ -96,6 +99,7 @@ func (f *front) replace(ctx context.Context, w *wire.Write[kinds.Object], subres
 			// Our components' informers drop them; that is no wish to lose them.
 			obj.SetManagedFields(current.GetManagedFields())
 		}
+		f.updated(subresource, current, obj, o)
 		return obj, nil
 	}, registry.UpdateOptions{WriteOptions: o})
 	if err != nil {
@@ -137,22 +141,43 @@ func (f *front) patch(ctx context.Context, decode func(any) error) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	apply, err := patch.New(f.kind, types.PatchType(q.PatchType), q.Patch)
+	p, err := patchOf(f.kind, q)
 	if err != nil {
 		return nil, err
 	}
-	o := writeOptions(q.Options)
+	o := writeOptions(ctx, q.Options)
 	o.Options = &metav1.PatchOptions{FieldManager: o.FieldManager, DryRun: dryRun(o.DryRun)}
 	obj, _, err := f.Registry.Update(ctx, f.kind, q.Namespace, q.Name, q.Subresource, func(current kinds.Object) (kinds.Object, error) {
 		if current.GetUID() == "" {
 			return nil, apierrors.NewNotFound(f.kind.GroupResource(), q.Name)
 		}
-		return apply(current)
+		patched, _, err := p.Apply(current)
+		if err != nil {
+			return nil, err
+		}
+		next := patched.(kinds.Object)
+		f.updated(q.Subresource, current, next, o)
+		return next, nil
 	}, registry.UpdateOptions{WriteOptions: o, Unconditional: true})
 	if err != nil {
 		return nil, err
 	}
 	return obj, nil
+}
+
+// patchOf is a request's patch. Unknown fields are not looked for: who speaks gRPC
+// has the types.
+func patchOf(k *kinds.Kind, q *apiv1.PatchRequest) (*patches.Patch, error) {
+	switch t := types.PatchType(q.PatchType); t {
+	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType:
+		p := &patches.Patch{Type: t, Data: q.Patch, Kind: k.GroupVersionKind(), New: func() runtime.Object { return k.New() }}
+		return p, p.Check()
+	}
+	return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s, %s, %s",
+			types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType),
+	}}
 }
 
 func deleteOptions(o *apiv1.DeleteOptions) *metav1.DeleteOptions {
@@ -208,7 +233,7 @@ func (f *front) deleteCollection(ctx context.Context, decode func(any) error) (a
 	if err != nil {
 		return nil, err
 	}
-	deleted, err := f.Registry.DeleteCollection(ctx, f.kind, o, deleteOptions(q.Options))
+	deleted, _, err := f.Registry.DeleteCollection(ctx, f.kind, o, deleteOptions(q.Options))
 	if err != nil {
 		return nil, err
 	}

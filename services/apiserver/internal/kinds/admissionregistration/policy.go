@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -38,17 +39,21 @@ func ValidatingAdmissionPolicy() strategy.Kind[*admissionv1.ValidatingAdmissionP
 		defaultPointer(&p.Spec.FailurePolicy, admissionv1.Fail)
 		defaultMatch(p.Spec.MatchConstraints)
 	}
-	validate := func(p *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
+	validate := func(p *admissionv1.ValidatingAdmissionPolicy, sameConditions bool, known stored) field.ErrorList {
 		errs := validateConstraints(p.Spec.FailurePolicy, p.Spec.ParamKind, p.Spec.MatchConstraints)
-		if len(p.Spec.Validations) == 0 && len(p.Spec.AuditAnnotations) == 0 {
-			errs = append(errs, field.Required(specPath.Child("validations"), validationsMissing), field.Required(specPath.Child("auditAnnotations"), validationsMissing))
+		if !sameConditions {
+			errs = append(errs, validateConditions(specPath.Child("matchConditions"), p.Spec.MatchConditions, p.Spec.ParamKind != nil, known.conditions)...)
 		}
-		return errs
+		return append(errs, validateJudgements(p, known)...)
 	}
 	k.ValidateCreate = func(p *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
-		return append(validate(p), validateName(p.Name)...)
+		return append(validate(p, false, stored{}), validateName(p.Name)...)
 	}
-	k.ValidateUpdate = func(p, _ *admissionv1.ValidatingAdmissionPolicy) field.ErrorList { return validate(p) }
+	k.ValidateUpdate = func(p, old *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
+		same := equality.Semantic.DeepEqual(p.Spec.ParamKind, old.Spec.ParamKind) && equality.Semantic.DeepEqual(p.Spec.MatchConditions, old.Spec.MatchConditions)
+		return validate(p, same, storedValidating(old))
+	}
+	k.Status.ValidateUpdate = func(p, _ *admissionv1.ValidatingAdmissionPolicy) field.ErrorList { return validateStatus(&p.Status) }
 	k.Columns = cells.Columns(
 		cells.Name(),
 		cells.Number("Validations", "Validations indicates the number of validation rules defined in this configuration"),
@@ -70,13 +75,21 @@ func MutatingAdmissionPolicy() strategy.Kind[*admissionv1.MutatingAdmissionPolic
 		defaultPointer(&p.Spec.FailurePolicy, admissionv1.Fail)
 		defaultMatch(p.Spec.MatchConstraints)
 	}
-	validate := func(p *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
-		return validateConstraints(p.Spec.FailurePolicy, p.Spec.ParamKind, p.Spec.MatchConstraints)
+	validate := func(p *admissionv1.MutatingAdmissionPolicy, sameConditions bool, known stored) field.ErrorList {
+		errs := validateConstraints(p.Spec.FailurePolicy, p.Spec.ParamKind, p.Spec.MatchConstraints)
+		errs = append(errs, validateMutatingOperations(specPath.Child("matchConstraints"), p.Spec.MatchConstraints)...)
+		if !sameConditions {
+			errs = append(errs, validateConditions(specPath.Child("matchConditions"), p.Spec.MatchConditions, p.Spec.ParamKind != nil, known.conditions)...)
+		}
+		return append(errs, validateMutations(&p.Spec, known)...)
 	}
 	k.ValidateCreate = func(p *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
-		return append(validate(p), validateName(p.Name)...)
+		return append(validate(p, false, stored{}), validateName(p.Name)...)
 	}
-	k.ValidateUpdate = func(p, _ *admissionv1.MutatingAdmissionPolicy) field.ErrorList { return validate(p) }
+	k.ValidateUpdate = func(p, old *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
+		same := equality.Semantic.DeepEqual(p.Spec.ParamKind, old.Spec.ParamKind) && equality.Semantic.DeepEqual(p.Spec.MatchConditions, old.Spec.MatchConditions)
+		return validate(p, same, storedMutating(old))
+	}
 	k.Columns = cells.Columns(
 		cells.Name(),
 		cells.Number("Mutations", "Mutation indicates the number of mutations rules defined in this configuration"),
@@ -118,9 +131,7 @@ func validateConstraints(policy *admissionv1.FailurePolicyType, kind *admissionv
 	} else {
 		errs = append(errs, check.OneOf(specPath.Child("failurePolicy"), *policy, admissionv1.Fail, admissionv1.Ignore)...)
 	}
-	if kind != nil {
-		errs = append(errs, check.Set(specPath.Child("paramKind"), "apiVersion", kind.APIVersion, "kind", kind.Kind)...)
-	}
+	errs = append(errs, validateParamKind(specPath.Child("paramKind"), kind)...)
 	at := specPath.Child("matchConstraints")
 	if match == nil {
 		return append(errs, field.Required(at, ""))

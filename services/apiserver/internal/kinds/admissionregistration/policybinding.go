@@ -49,8 +49,9 @@ func MutatingAdmissionPolicyBinding() strategy.Kind[*admissionv1.MutatingAdmissi
 	k.AllowUnconditionalUpdate = false
 	k.Default = func(b *admissionv1.MutatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) }
 	validate := func(b *admissionv1.MutatingAdmissionPolicyBinding) field.ErrorList {
-		errs := validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources)
-		return append(errs, check.Set(specPath, "policyName", b.Spec.PolicyName)...)
+		errs := check.Set(specPath, "policyName", b.Spec.PolicyName)
+		errs = append(errs, validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources)...)
+		return append(errs, validateMutatingOperations(specPath.Child("matchResources"), b.Spec.MatchResources)...)
 	}
 	k.ValidateCreate = func(b *admissionv1.MutatingAdmissionPolicyBinding) field.ErrorList {
 		return append(validate(b), validateName(b.Name)...)

@@ -2,6 +2,7 @@ package admissionregistration
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -27,19 +28,20 @@ type webhook struct {
 	sideEffects       *admissionv1.SideEffectClass
 	timeout           **int32
 	versions          []string
+	conditions        []admissionv1.MatchCondition
 }
 
 func validating(h *admissionv1.ValidatingWebhook) *webhook {
 	return &webhook{
 		h.Name, &h.ClientConfig, h.Rules, &h.FailurePolicy, &h.MatchPolicy, &h.NamespaceSelector, &h.ObjectSelector,
-		h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions,
+		h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions, h.MatchConditions,
 	}
 }
 
 func mutating(h *admissionv1.MutatingWebhook) *webhook {
 	return &webhook{
 		h.Name, &h.ClientConfig, h.Rules, &h.FailurePolicy, &h.MatchPolicy, &h.NamespaceSelector, &h.ObjectSelector,
-		h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions,
+		h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions, h.MatchConditions,
 	}
 }
 
@@ -54,10 +56,22 @@ func (h *webhook) setDefaults() {
 }
 
 // allowances are what an update is forgiven because a stored webhook has it.
-type allowances struct{ sideEffects, reviewVersion, sameName, selectorValue bool }
+type allowances struct {
+	sideEffects, reviewVersion, sameName, selectorValue bool
+	// sameConditions says that no match condition is new, conditions which ones
+	// are there.
+	sameConditions bool
+	conditions     []string
+}
 
-func allowancesFor(old []*webhook) allowances {
-	var allow allowances
+func allowancesFor(old, hooks []*webhook) allowances {
+	allow := allowances{sameConditions: len(old) == len(hooks)}
+	for i := range old {
+		allow.sameConditions = allow.sameConditions && reflect.DeepEqual(old[i].conditions, hooks[i].conditions)
+		for _, c := range old[i].conditions {
+			allow.conditions = append(allow.conditions, c.Expression)
+		}
+	}
 	seen := map[string]bool{}
 	for _, h := range old {
 		if h.sideEffects == nil || !strings.HasPrefix(string(*h.sideEffects), string(admissionv1.SideEffectClassNone)) {
@@ -86,6 +100,9 @@ func validateWebhooks(hooks []*webhook, allow allowances, more func(p *field.Pat
 			errs = append(errs, more(p, i)...)
 		}
 		errs = append(errs, validateClient(p.Child("clientConfig"), h.client)...)
+		if !allow.sameConditions {
+			errs = append(errs, validateConditions(p.Child("matchConditions"), h.conditions, false, allow.conditions)...)
+		}
 		errs = append(errs, validateReviewVersions(p.Child("admissionReviewVersions"), h.versions, !allow.reviewVersion)...)
 		if h.name != "" && !allow.sameName && seen[h.name] {
 			errs = append(errs, field.Duplicate(p.Child("name"), h.name))

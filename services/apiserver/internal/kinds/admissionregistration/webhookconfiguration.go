@@ -35,7 +35,7 @@ func ValidatingWebhookConfiguration() strategy.Kind[*admissionv1.ValidatingWebho
 			return append(validateWebhooks(hooks(c), allowances{}, nil), validateName(c.Name)...)
 		},
 		ValidateUpdate: func(c, old *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
-			return validateWebhooks(hooks(c), allowancesFor(hooks(old)), nil)
+			return validateWebhooks(hooks(c), allowancesFor(hooks(old), hooks(c)), nil)
 		},
 		Columns: webhookColumns(),
 		Cells: func(c *admissionv1.ValidatingWebhookConfiguration) []any {
@@ -78,7 +78,7 @@ func MutatingWebhookConfiguration() strategy.Kind[*admissionv1.MutatingWebhookCo
 			return append(validate(c, allowances{}), validateName(c.Name)...)
 		},
 		ValidateUpdate: func(c, old *admissionv1.MutatingWebhookConfiguration) field.ErrorList {
-			return validate(c, allowancesFor(hooks(old)))
+			return validate(c, allowancesFor(hooks(old), hooks(c)))
 		},
 		Columns: webhookColumns(),
 		Cells: func(c *admissionv1.MutatingWebhookConfiguration) []any {

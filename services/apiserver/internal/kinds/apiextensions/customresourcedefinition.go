@@ -8,7 +8,6 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"coracle.local/services/apiserver/internal/kinds/cells"
@@ -20,8 +19,8 @@ const webhookPort = 443
 type definition = *apiextensionsv1.CustomResourceDefinition
 
 // CustomResourceDefinition is the behaviour of apiextensions.k8s.io/v1
-// CustomResourceDefinition. It does not look into schemas: whoever serves the
-// custom resources compiles them.
+// CustomResourceDefinition. It keeps nothing of the schemas that it judges:
+// whoever serves the custom resources compiles them.
 func CustomResourceDefinition() strategy.Kind[definition] {
 	return strategy.Kind[definition]{
 		Default: defaultDefinition,
@@ -35,18 +34,16 @@ func CustomResourceDefinition() strategy.Kind[definition] {
 			strategy.Generation(d, old, !equality.Semantic.DeepEqual(d.Spec, old.Spec))
 			addStoredVersion(d)
 		},
-		ValidateCreate: func(d definition) field.ErrorList { return validateDefinition(d, nil) },
-		ValidateUpdate: validateDefinition,
+		ValidateCreate: validateCreate,
+		ValidateUpdate: validateUpdate,
+		NameRule:       func(string, bool) []string { return nil }, // the spec tells the name
+		Warnings:       warnings,
 		Status: &strategy.Sub[definition]{
-			PrepareUpdate: func(d, old definition) {
-				d.Spec, d.Labels = old.Spec, old.Labels
-				d.Annotations, d.Finalizers, d.OwnerReferences = old.Annotations, old.Finalizers, old.OwnerReferences
-			},
-			ValidateUpdate: func(d, _ definition) field.ErrorList {
-				return validateNames(field.NewPath("status", "acceptedNames"), &d.Status.AcceptedNames)
-			},
+			// Upstream means to keep the metadata here, and does not.
+			PrepareUpdate:  func(d, old definition) { d.Spec = old.Spec },
+			ValidateUpdate: validateStatus,
 		},
-		ResetFields: map[string][]string{"": {"status"}, "status": {"metadata", "spec"}},
+		ResetFields: map[string][]string{"": {"status"}, "status": {"spec"}},
 		Columns: cells.Columns(
 			cells.Name(),
 			cells.Text("Scope", "Cluster/Namespaced"),

@@ -66,6 +66,9 @@ func DaemonSet() strategy.Kind[*appsv1.DaemonSet] {
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {
 	core.DefaultPodTemplate(&d.Spec.Template)
+	if _, ok := d.Annotations[appsv1.DeprecatedTemplateGeneration]; !ok {
+		setTemplateGeneration(d, 0) // every DaemonSet of apps/v1 has one
+	}
 	s := &d.Spec.UpdateStrategy
 	defaultTo(&s.Type, appsv1.RollingUpdateDaemonSetStrategyType)
 	if s.Type == appsv1.RollingUpdateDaemonSetStrategyType {

@@ -50,7 +50,14 @@ func ClusterTrustBundle() strategy.Kind[*certificatesv1.ClusterTrustBundle] {
 }
 
 func validateBundle(b *certificatesv1.ClusterTrustBundle) field.ErrorList {
-	errs := check.Name(field.NewPath("metadata", "name"), b.Name, core.TrustBundleName(b.Spec.SignerName))
+	rule := core.TrustBundleName(b.Spec.SignerName)
+	var errs field.ErrorList
+	if b.GenerateName != "" {
+		errs = check.All(field.NewPath("metadata", "generateName"), b.GenerateName, rule(b.GenerateName, true))
+	}
+	if b.Name != "" {
+		errs = append(errs, check.Name(field.NewPath("metadata", "name"), b.Name, rule)...)
+	}
 	if b.Spec.SignerName != "" {
 		errs = append(errs, core.ValidateSignerName(specPath.Child("signerName"), b.Spec.SignerName)...)
 	}

@@ -36,6 +36,12 @@ func (u *Union) Renamed(set bool, refusedAt, name string, rule func(*field.Path)
 	u.errs = append(u.errs, rule(u.path.Child(name))...)
 }
 
+// Besides counts a member that may stand beside those before it.
+func (u *Union) Besides(name string, rule func(*field.Path) field.ErrorList) {
+	u.set++
+	u.errs = append(u.errs, rule(u.path.Child(name))...)
+}
+
 // Add puts errors between those of the members.
 func (u *Union) Add(errs ...*field.Error) { u.errs = append(u.errs, errs...) }
 

@@ -28,6 +28,7 @@ func Event() strategy.Kind[*corev1.Event] {
 		ValidateUpdate: func(e, _ *corev1.Event) field.ErrorList { return ValidateEvent(e, "reportingComponent") },
 		// Old clients name events after objects whose names are no subdomains.
 		NameRule:                 check.PathSegment,
+		MetadataLast:             true,
 		Fields:                   eventFields,
 		AllowCreateOnUpdate:      true,
 		AllowUnconditionalUpdate: true,

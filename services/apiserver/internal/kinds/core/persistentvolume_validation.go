@@ -181,7 +181,8 @@ func validatePersistentSource(p *field.Path, spec *corev1.PersistentVolumeSpec, 
 // validatePersistentSourceMore continues the union with sources of products.
 func validatePersistentSourceMore(u *check.Union, s *corev1.PersistentVolumeSource) {
 	if v := s.FlexVolume; v != nil {
-		u.Member(true, "flexVolume", validateFlexVolume(v.Driver, v.Options))
+		// Upstream does not mind another member before this one.
+		u.Besides("flexVolume", validateFlexVolume(v.Driver, v.Options))
 	}
 	u.Member(s.AzureFile != nil, "azureFile", validateAzureFilePersistent(s.AzureFile))
 	if v := s.VsphereVolume; v != nil {

@@ -256,7 +256,7 @@ func validatePodIPs(s, old *corev1.PodStatus) field.ErrorList {
 	errs := validateIPList(at, ips, former, s.PodIPs)
 	switch {
 	case (s.PodIP != "") != (len(ips) > 0):
-		errs = append(errs, field.Invalid(at, s.PodIPs, "podIP and podIPs must either both be set or both be unset"))
+		errs = append(errs, field.Invalid(at, check.Internal(s.PodIPs), "podIP and podIPs must either both be set or both be unset"))
 	case len(ips) > 0 && s.PodIP != ips[0]:
 		errs = append(errs, field.Invalid(at.Index(0).Child("ip"), ips[0], "must be equal to `podIP`"))
 	}

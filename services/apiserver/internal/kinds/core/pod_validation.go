@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -178,7 +179,8 @@ func validateGatesOnlyRemoved(p *field.Path, gates, old []corev1.PodSchedulingGa
 	}
 	var errs field.ErrorList
 	for i, gate := range gates {
-		if !before[gate.Name] {
+		again := slices.Contains(gates[i+1:], gate) // said once, of the last
+		if !before[gate.Name] && !again {
 			errs = append(errs, field.Forbidden(p.Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", gate.Name)))
 		}
 	}
@@ -207,4 +209,9 @@ func validatePodAnnotationUpdate(pod, old *corev1.Pod, allow Allowances) field.E
 		}
 	}
 	return append(errs, validatePodAnnotations(p, pod.Annotations, &pod.Spec, allow)...)
+}
+
+// ValidateTemplateMeta checks the metadata of what a template makes.
+func ValidateTemplateMeta(p *field.Path, meta *metav1.ObjectMeta) field.ErrorList {
+	return validateTemplateMeta(p, meta)
 }

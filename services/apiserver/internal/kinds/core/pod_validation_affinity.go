@@ -263,3 +263,8 @@ func validateUnmergedKeys(p *field.Path, keys []string, selector *metav1.LabelSe
 	}
 	return errs
 }
+
+// ValidateNodeSelector is for the kinds of other groups that choose nodes.
+func ValidateNodeSelector(p *field.Path, selector *corev1.NodeSelector) field.ErrorList {
+	return validateNodeSelector(p, selector, false)
+}

@@ -225,3 +225,8 @@ func validateUserAnnotations(p *field.Path, annotations map[string]string) field
 	}
 	return errs
 }
+
+// ValidateUserAnnotations checks what a pod asks a signer to look at.
+func ValidateUserAnnotations(p *field.Path, annotations map[string]string) field.ErrorList {
+	return validateUserAnnotations(p, annotations)
+}

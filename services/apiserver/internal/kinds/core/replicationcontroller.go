@@ -34,8 +34,9 @@ func ReplicationController() strategy.Kind[*corev1.ReplicationController] {
 			dropTemplate(r.Spec.Template)
 			strategy.Generation(r, old, !equality.Semantic.DeepEqual(r.Spec, old.Spec))
 		},
+		MetadataLast: true,
 		ValidateCreate: func(r *corev1.ReplicationController) field.ErrorList {
-			return validateReplicationController(r, TemplateAllowances(nil))
+			return append(check.LongName(r, true), validateReplicationController(r, TemplateAllowances(nil))...)
 		},
 		ValidateUpdate: func(r, old *corev1.ReplicationController) field.ErrorList {
 			errs := validateReplicationController(r, TemplateAllowances(old.Spec.Template))

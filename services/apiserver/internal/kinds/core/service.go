@@ -15,14 +15,21 @@ import (
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
-// Service is the behaviour of core/v1 Service. Addresses and ports are
-// allocated by the registry, between the preparation and the validation.
-func Service() strategy.Kind[*corev1.Service] {
+// Service is the behaviour of core/v1 Service in a cluster of some address
+// families. Addresses and ports are allocated by the registry, between the
+// preparation and the validation.
+func Service(f Families) strategy.Kind[*corev1.Service] {
 	doc := corev1.ServiceSpec{}.SwaggerDoc()
 	return strategy.Kind[*corev1.Service]{
-		Default:        defaultService,
-		PrepareCreate:  prepareService,
-		PrepareUpdate:  prepareServiceUpdate,
+		Default: defaultService,
+		PrepareCreate: func(s *corev1.Service) {
+			dropInternalTrafficPolicy(s)
+			prepareService(s, f)
+		},
+		PrepareUpdate: func(s, old *corev1.Service) {
+			dropInternalTrafficPolicy(s)
+			prepareServiceUpdate(s, old, f)
+		},
 		ValidateCreate: validateServiceCreate,
 		ValidateUpdate: validateServiceUpdate,
 		NameRule:       apivalidation.NameIsDNSLabel,
@@ -73,10 +80,7 @@ func defaultService(s *corev1.Service) {
 	if externallyAccessible(s) {
 		setIfEmpty(&spec.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
 	}
-	if spec.Type == corev1.ServiceTypeExternalName {
-		// Upstream does so when it reads.
-		spec.InternalTrafficPolicy = nil
-	} else if spec.InternalTrafficPolicy == nil {
+	if spec.Type != corev1.ServiceTypeExternalName && spec.InternalTrafficPolicy == nil {
 		spec.InternalTrafficPolicy = ptr.To(corev1.ServiceInternalTrafficPolicyCluster)
 	}
 	if spec.Type != corev1.ServiceTypeLoadBalancer {
@@ -89,6 +93,14 @@ func defaultService(s *corev1.Service) {
 		if ingress := &s.Status.LoadBalancer.Ingress[i]; ingress.IP != "" && ingress.IPMode == nil {
 			ingress.IPMode = ptr.To(corev1.LoadBalancerIPModeVIP)
 		}
+	}
+}
+
+// dropInternalTrafficPolicy leaves out what has no meaning for external names;
+// upstream does so when it reads. Whoever set it is still noted to have.
+func dropInternalTrafficPolicy(s *corev1.Service) {
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		s.Spec.InternalTrafficPolicy = nil
 	}
 }
 
@@ -114,20 +126,20 @@ func isHeadless(s *corev1.Service) bool {
 }
 
 // prepareService makes the linked fields agree where the client wrote one of
-// them, and chooses the address families of a cluster that has IPv4 only.
-func prepareService(s *corev1.Service) {
+// them, and chooses address families.
+func prepareService(s *corev1.Service, f Families) {
 	s.Status = corev1.ServiceStatus{}
 	if s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0 {
 		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	}
-	chooseFamilies(s, nil)
+	f.choose(s, nil)
 }
 
-func prepareServiceUpdate(s, old *corev1.Service) {
+func prepareServiceUpdate(s, old *corev1.Service, f Families) {
 	s.Status = *old.Status.DeepCopy()
 	keepAllocated(s, old)
 	alignClusterIPs(s, old)
-	chooseFamilies(s, old)
+	f.choose(s, old)
 	dropForType(s, old)
 }
 

@@ -21,11 +21,41 @@ var (
 
 func policyOf(s *corev1.Service) corev1.IPFamilyPolicy { return ptr.Deref(s.Spec.IPFamilyPolicy, "") }
 
-// chooseFamilies fills in the policy and the families. The cluster has one
-// family, IPv4; a second one is given only to headless Services without a
-// selector, whose endpoints the client writes. What is asked for but cannot
-// be had is left as it is, for the validation to say so.
-func chooseFamilies(s, old *corev1.Service) {
+// Families are the address families of a cluster's Services: one, which is
+// IPv4 by default, or both.
+type Families struct {
+	First corev1.IPFamily
+	Both  bool
+}
+
+func (f Families) first() corev1.IPFamily {
+	if f.First == "" {
+		return corev1.IPv4Protocol
+	}
+	return f.First
+}
+
+func (f Families) has(family corev1.IPFamily) bool { return f.Both || family == f.first() }
+
+func otherFamily(f corev1.IPFamily) corev1.IPFamily {
+	if f == corev1.IPv4Protocol {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
+}
+
+func familyOfIP(ip string) corev1.IPFamily {
+	if netutils.IsIPv6String(ip) {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
+}
+
+// choose fills in the policy and the families. In a cluster of one family a
+// second one is given only to headless Services without a selector, whose
+// endpoints the client writes. What is asked for but cannot be had is left as
+// it is, for the validation to say so.
+func (f Families) choose(s, old *corev1.Service) {
 	spec := &s.Spec
 	if !needsClusterIP(s) || unchangedPreferDual(s, old) {
 		return
@@ -53,15 +83,15 @@ func chooseFamilies(s, old *corev1.Service) {
 			spec.IPFamilies = spec.IPFamilies[:1]
 		}
 	}
-	if len(spec.IPFamilies) == 0 && (len(spec.ClusterIPs) == 0 || isHeadless(s) || netutils.IsIPv4String(spec.ClusterIPs[0])) {
-		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	if len(f.Refuse(s, old)) > 0 {
+		return
 	}
-	if external && !single && len(spec.IPFamilies) == 1 {
-		other := corev1.IPv6Protocol
-		if spec.IPFamilies[0] == corev1.IPv6Protocol {
-			other = corev1.IPv4Protocol
-		}
-		spec.IPFamilies = append(spec.IPFamilies, other)
+	f.infer(s)
+	if len(spec.IPFamilies) == 0 {
+		spec.IPFamilies = []corev1.IPFamily{f.first()}
+	}
+	if (external || f.Both) && !single && len(spec.IPFamilies) == 1 {
+		spec.IPFamilies = append(spec.IPFamilies, otherFamily(spec.IPFamilies[0]))
 	}
 }
 
@@ -74,9 +104,21 @@ func unchangedPreferDual(s, old *corev1.Service) bool {
 		slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) && slices.Equal(s.Spec.IPFamilies, old.Spec.IPFamilies)
 }
 
-// validateFamilies says what of the request this cluster cannot give. Upstream
-// answers with these errors alone, before it validates the rest.
-func validateFamilies(s, old *corev1.Service) field.ErrorList {
+// infer takes the families of the addresses that a client names, as far as the
+// cluster has them.
+func (f Families) infer(s *corev1.Service) {
+	spec := &s.Spec
+	for i, ip := range spec.ClusterIPs {
+		if ip == corev1.ClusterIPNone || i != len(spec.IPFamilies) || !f.has(familyOfIP(ip)) {
+			return
+		}
+		spec.IPFamilies = append(spec.IPFamilies, familyOfIP(ip))
+	}
+}
+
+// Refuse says what of the request this cluster cannot give. Upstream answers
+// with these errors alone, before it allocates anything and validates the rest.
+func (f Families) Refuse(s, old *corev1.Service) field.ErrorList {
 	if !needsClusterIP(s) || unchangedPreferDual(s, old) {
 		return nil
 	}
@@ -102,18 +144,18 @@ func validateFamilies(s, old *corev1.Service) field.ErrorList {
 		}
 	}
 	for i, ip := range spec.ClusterIPs {
-		if ip != corev1.ClusterIPNone && i >= len(spec.IPFamilies) && !netutils.IsIPv4String(ip) {
-			errs = append(errs, field.Invalid(clusterIPsPath.Index(i), spec.ClusterIPs, fmt.Sprintf("%s is not configured on this cluster", corev1.IPv6Protocol)))
+		if ip != corev1.ClusterIPNone && i >= len(spec.IPFamilies) && !f.has(familyOfIP(ip)) {
+			errs = append(errs, field.Invalid(clusterIPsPath.Index(i), spec.ClusterIPs, fmt.Sprintf("%s is not configured on this cluster", familyOfIP(ip))))
 		}
 	}
 	if len(errs) > 0 || (spec.ClusterIP == corev1.ClusterIPNone && len(spec.Selector) == 0) {
 		return errs
 	}
-	if policy == corev1.IPFamilyPolicyRequireDualStack {
+	if policy == corev1.IPFamilyPolicyRequireDualStack && !f.Both {
 		wrong("this cluster is not configured for dual-stack services")
 	}
 	for i, family := range spec.IPFamilies {
-		if family != corev1.IPv4Protocol {
+		if !f.has(family) {
 			errs = append(errs, field.Invalid(familiesPath.Index(i), family, "not configured on this cluster"))
 		}
 	}
@@ -217,6 +259,7 @@ func validateClusterIPsUpdate(s, old *corev1.Service) field.ErrorList {
 	return validatePairUpdate(pairUpdate[string]{
 		p: clusterIPsPath, is: s.Spec.ClusterIPs, was: old.Spec.ClusterIPs, policy: s.Spec.IPFamilyPolicy,
 		unset: "primary clusterIP can not be unset", release: "must be set to 'SingleStack' when releasing the secondary clusterIP",
+		addresses: s.Spec.ClusterIPs,
 	})
 }
 
@@ -227,6 +270,7 @@ func validateFamiliesUpdate(s, old *corev1.Service) field.ErrorList {
 	return validatePairUpdate(pairUpdate[corev1.IPFamily]{
 		p: familiesPath, is: s.Spec.IPFamilies, was: old.Spec.IPFamilies, policy: s.Spec.IPFamilyPolicy,
 		unset: "primary ipFamily can not be unset", release: "must be set to 'SingleStack' when releasing the secondary ipFamily", atFirst: true,
+		addresses: s.Spec.ClusterIPs,
 	})
 }
 
@@ -238,6 +282,9 @@ type pairUpdate[T comparable] struct {
 	unset, release string
 	// atFirst gives every error the path of the first value.
 	atFirst bool
+	// addresses are what upstream shows where the first of more or fewer values
+	// changed, whatever the values are of.
+	addresses []string
 }
 
 func validatePairUpdate[T comparable](u pairUpdate[T]) field.ErrorList {
@@ -260,7 +307,7 @@ func validatePairUpdate[T comparable](u pairUpdate[T]) field.ErrorList {
 		errs = append(errs, field.Invalid(u.p.Index(0), u.is, u.unset))
 	}
 	if len(u.is) > 0 && len(u.was) > 0 && u.is[0] != u.was[0] {
-		errs = append(errs, field.Invalid(u.p.Index(0), u.is, changed))
+		errs = append(errs, field.Invalid(u.p.Index(0), u.addresses, changed))
 	}
 	if len(u.is) == 1 && len(u.was) > 1 && ptr.Deref(u.policy, "") != corev1.IPFamilyPolicySingleStack {
 		errs = append(errs, field.Invalid(policyPath, u.policy, u.release))

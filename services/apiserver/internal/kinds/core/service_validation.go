@@ -20,17 +20,9 @@ const (
 	topologyHints       = corev1.DeprecatedAnnotationTopologyAwareHints
 )
 
-func validateServiceCreate(s *corev1.Service) field.ErrorList {
-	if errs := validateFamilies(s, nil); len(errs) > 0 {
-		return errs
-	}
-	return validateService(s, nil)
-}
+func validateServiceCreate(s *corev1.Service) field.ErrorList { return validateService(s, nil) }
 
 func validateServiceUpdate(s, old *corev1.Service) field.ErrorList {
-	if errs := validateFamilies(s, old); len(errs) > 0 {
-		return errs
-	}
 	errs := validateClusterIPsUpdate(s, old)
 	errs = append(errs, validateFamiliesUpdate(s, old)...)
 	errs = append(errs, validateLoadBalancerClass(s, old)...)

@@ -12,35 +12,45 @@ func defaultVolume(volume *corev1.Volume) {
 	if *s == (corev1.VolumeSource{}) {
 		s.EmptyDir = &corev1.EmptyDirVolumeSource{}
 	}
-	switch {
-	case s.Secret != nil:
+	// A volume that wrongly has several sources has the defaults of each.
+	if s.Secret != nil {
 		setMode(&s.Secret.DefaultMode)
-	case s.ConfigMap != nil:
+	}
+	if s.ConfigMap != nil {
 		setMode(&s.ConfigMap.DefaultMode)
-	case s.DownwardAPI != nil:
+	}
+	if s.DownwardAPI != nil {
 		setMode(&s.DownwardAPI.DefaultMode)
 		defaultDownwardFiles(s.DownwardAPI.Items)
-	case s.Projected != nil:
+	}
+	if s.Projected != nil {
 		defaultProjected(s.Projected)
-	case s.HostPath != nil:
+	}
+	if s.HostPath != nil {
 		defaultHostPath(s.HostPath)
-	case s.ISCSI != nil:
+	}
+	if s.Ephemeral != nil && s.Ephemeral.VolumeClaimTemplate != nil {
+		defaultClaimSpec(&s.Ephemeral.VolumeClaimTemplate.Spec)
+	}
+	if s.Image != nil && s.Image.PullPolicy == "" {
+		s.Image.PullPolicy = pullPolicy(s.Image.Reference)
+	}
+	defaultVendorVolume(s)
+}
+
+func defaultVendorVolume(s *corev1.VolumeSource) {
+	if s.ISCSI != nil {
 		setIfEmpty(&s.ISCSI.ISCSIInterface, "default")
-	case s.RBD != nil:
+	}
+	if s.RBD != nil {
 		defaultRBD(&s.RBD.RBDPool, &s.RBD.RadosUser, &s.RBD.Keyring)
-	case s.AzureDisk != nil:
+	}
+	if s.AzureDisk != nil {
 		defaultAzureDisk(s.AzureDisk)
-	case s.ScaleIO != nil:
+	}
+	if s.ScaleIO != nil {
 		setIfEmpty(&s.ScaleIO.StorageMode, "ThinProvisioned")
 		setIfEmpty(&s.ScaleIO.FSType, "xfs")
-	case s.Ephemeral != nil:
-		if s.Ephemeral.VolumeClaimTemplate != nil {
-			defaultClaimSpec(&s.Ephemeral.VolumeClaimTemplate.Spec)
-		}
-	case s.Image != nil:
-		if s.Image.PullPolicy == "" {
-			s.Image.PullPolicy = pullPolicy(s.Image.Reference)
-		}
 	}
 }
 

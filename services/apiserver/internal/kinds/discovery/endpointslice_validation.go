@@ -38,10 +38,11 @@ func validateSlice(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 	case old != nil && old.AddressType == s.AddressType:
 	case s.AddressType == "":
 		errs = append(errs, field.Required(typePath, ""))
-	case old != nil:
-		errs = append(errs, field.Invalid(typePath, nil, check.Immutable))
 	default:
 		errs = append(errs, check.OneOf(typePath, s.AddressType, discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)...)
+	}
+	if old != nil && old.AddressType != s.AddressType {
+		errs = append(errs, field.Invalid(typePath, nil, check.Immutable))
 	}
 	if kept || len(s.Endpoints) > maxEndpoints {
 		return errs

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -97,6 +98,11 @@ func toCore(event *eventsv1.Event) *corev1.Event {
 
 func validateCreate(e *corev1.Event) field.ErrorList {
 	errs := core.ValidateEvent(e, "reportingController")
+	metadata := field.NewPath("metadata")
+	errs = append(errs, validation.ValidateObjectMetaAccessor(e, true, validation.NameIsDNSSubdomain, metadata)...)
+	for i, name := range e.Finalizers {
+		errs = append(errs, core.ValidateFinalizerQualified(metadata.Child("finalizers").Index(i), name)...)
+	}
 	errs = append(errs, validateSeries(e)...)
 	if e.EventTime.IsZero() {
 		errs = append(errs, field.Required(field.NewPath("eventTime"), ""))

@@ -3,13 +3,10 @@
 package flowcontrol
 
 import (
-	"slices"
-
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/services/apiserver/internal/kinds/cells"
-	"coracle.local/services/apiserver/internal/kinds/check"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
@@ -28,6 +25,7 @@ func FlowSchema() strategy.Kind[*flowcontrolv1.FlowSchema] {
 	}
 	k.ValidateCreate = validateSchema
 	k.ValidateUpdate = func(s, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateSchema(s) }
+	k.Status.ValidateUpdate = func(s, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateSchemaStatus(&s.Status) }
 	k.Columns = cells.Columns(
 		cells.Name(),
 		cells.Text("PriorityLevel", flowcontrolv1.PriorityLevelConfigurationReference{}.SwaggerDoc()["name"]),
@@ -50,23 +48,4 @@ func FlowSchema() strategy.Kind[*flowcontrolv1.FlowSchema] {
 		return []any{s.Name, s.Spec.PriorityLevelConfiguration.Name, int64(s.Spec.MatchingPrecedence), method, cells.AgeOf(s), missing}
 	}
 	return k
-}
-
-func validateSchema(s *flowcontrolv1.FlowSchema) field.ErrorList {
-	var errs field.ErrorList
-	if s.Spec.MatchingPrecedence <= 0 {
-		errs = append(errs, field.Invalid(specPath.Child("matchingPrecedence"), s.Spec.MatchingPrecedence, "must be a positive value"))
-	}
-	if s.Spec.DistinguisherMethod != nil {
-		supported := []flowcontrolv1.FlowDistinguisherMethodType{
-			flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType,
-		}
-		if !slices.Contains(supported, s.Spec.DistinguisherMethod.Type) {
-			errs = append(errs, field.NotSupported(specPath.Child("distinguisherMethod", "type"), check.Internal(s.Spec.DistinguisherMethod), supported))
-		}
-	}
-	if s.Spec.PriorityLevelConfiguration.Name == "" {
-		errs = append(errs, field.Required(specPath.Child("priorityLevelConfiguration").Child("name"), "must reference a priority level"))
-	}
-	return errs
 }

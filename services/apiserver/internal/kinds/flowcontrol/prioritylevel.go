@@ -2,6 +2,7 @@ package flowcontrol
 
 import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"coracle.local/services/apiserver/internal/kinds/cells"
@@ -21,6 +22,11 @@ func PriorityLevelConfiguration() strategy.Kind[*flowcontrolv1.PriorityLevelConf
 	queuing := flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()
 	k := strategy.Outline[*flowcontrolv1.PriorityLevelConfiguration]()
 	k.Default = defaultLevel
+	k.ValidateCreate = func(l *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return validateLevel(l, nil) }
+	k.ValidateUpdate = validateLevel
+	k.Status.ValidateUpdate = func(l, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
+		return validateLevelStatus(&l.Status)
+	}
 	k.Columns = cells.Columns(
 		cells.Name(),
 		cells.Text("Type", flowcontrolv1.PriorityLevelConfigurationSpec{}.SwaggerDoc()["type"]),

@@ -27,26 +27,39 @@ func IPAddress() strategy.Kind[*networkingv1.IPAddress] {
 		},
 		ValidateUpdate: func(a, old *networkingv1.IPAddress) field.ErrorList {
 			var errs field.ErrorList
-			if a.Spec.ParentRef != nil {
-				errs = validateParent(parent, a.Spec.ParentRef)
+			if prefix := a.GenerateName; prefix != "" {
+				errs = check.Name(field.NewPath("metadata", "generateName"), prefix, addressName)
+			}
+			if ref := a.Spec.ParentRef; ref != nil {
+				errs = append(errs, validateParent(parent, ref)...)
+				if old.Spec.ParentRef == nil || *ref != *old.Spec.ParentRef {
+					errs = append(errs, check.Set(parent, "resource", ref.Resource, "name", ref.Name)...)
+				}
+			} else if old.Spec.ParentRef != nil {
+				errs = append(errs, field.Required(parent, ""))
 			}
 			return append(errs, check.Fixed(parent, a.Spec.ParentRef, old.Spec.ParentRef)...)
 		},
 		// The name is the address.
-		NameRule: func(name string, _ bool) []string {
-			var wrong []string
-			for _, err := range validation.IsValidIP(nil, name) {
-				wrong = append(wrong, err.Detail)
-			}
-			return wrong
-		},
+		NameRule:                 addressName,
 		AllowUnconditionalUpdate: true,
 		Columns: cells.Columns(
 			cells.Name(),
 			cells.Text("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"]),
 		),
-		Cells: func(a *networkingv1.IPAddress) []any { return []any{a.Name, parentCell(a.Spec.ParentRef)} },
+		// Upstream has a cell more than columns.
+		Cells: func(a *networkingv1.IPAddress) []any {
+			return []any{a.Name, parentCell(a.Spec.ParentRef), cells.AgeOf(a)}
+		},
 	}
+}
+
+func addressName(name string, _ bool) []string {
+	var wrong []string
+	for _, err := range validation.IsValidIP(nil, name) {
+		wrong = append(wrong, err.Detail)
+	}
+	return wrong
 }
 
 func parentCell(ref *networkingv1.ParentReference) string {

@@ -1,9 +1,10 @@
 package networking
 
 import (
+	"reflect"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -22,7 +23,7 @@ func NetworkPolicy() strategy.Kind[*networkingv1.NetworkPolicy] {
 		Default:       defaultPolicy,
 		PrepareCreate: func(n *networkingv1.NetworkPolicy) { n.Generation = 1 },
 		PrepareUpdate: func(n, old *networkingv1.NetworkPolicy) {
-			strategy.Generation(n, old, !equality.Semantic.DeepEqual(n.Spec, old.Spec))
+			strategy.Generation(n, old, !reflect.DeepEqual(n.Spec, old.Spec)) // an empty list is not none
 		},
 		ValidateCreate: func(n *networkingv1.NetworkPolicy) field.ErrorList {
 			return validatePolicy(&n.Spec, policyAllowances{})

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -26,10 +27,19 @@ func RuntimeClass() strategy.Kind[*nodev1.RuntimeClass] {
 			if c.Handler == "" {
 				return append(errs, field.Required(handler, ""))
 			}
-			return append(errs, check.All(handler, c.Handler, validation.IsDNS1123Label(c.Handler))...)
+			return append(errs, check.All(handler, c.Handler, content.IsDNS1123Label(c.Handler))...)
 		},
 		ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
-			return append(validateRuntime(c), check.Fixed(handler, c.Handler, old.Handler)...)
+			var errs field.ErrorList
+			if c.Handler != "" {
+				errs = check.All(handler, c.Handler, validation.IsDNS1123Label(c.Handler))
+			}
+			errs = append(errs, validateRuntime(c)...)
+			errs = append(errs, check.Fixed(handler, c.Handler, old.Handler)...)
+			if c.Handler == "" {
+				errs = append(errs, field.Required(handler, ""))
+			}
+			return errs
 		},
 		Warnings:            runtimeWarnings,
 		AllowCreateOnUpdate: true,

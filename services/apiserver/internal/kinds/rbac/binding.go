@@ -44,8 +44,14 @@ func (b *binding) validate(old *rbacv1.RoleRef) field.ErrorList {
 	if !slices.Contains(kinds, b.role.Kind) {
 		errs = append(errs, field.NotSupported(role.Child("kind"), b.role.Kind, kinds))
 	}
-	if b.role.Name != "" {
+	// Upstream declares that the name is required, and writes it out as well: what
+	// is declared is said last, but not of a role that was changed.
+	changed := old != nil && b.role != *old
+	switch {
+	case b.role.Name != "":
 		errs = append(errs, check.Name(role.Child("name"), b.role.Name, nameRule)...)
+	case changed:
+		errs = append(errs, field.Required(role.Child("name"), ""))
 	}
 	for i := range b.subjects {
 		errs = append(errs, validateSubject(subjects.Index(i), &b.subjects[i], b.namespaced)...)
@@ -55,6 +61,9 @@ func (b *binding) validate(old *rbacv1.RoleRef) field.ErrorList {
 	}
 	for i := range b.subjects {
 		errs = append(errs, check.Set(subjects.Index(i), "name", b.subjects[i].Name)...)
+	}
+	if changed {
+		return errs
 	}
 	return append(errs, check.Set(role, "name", b.role.Name)...)
 }

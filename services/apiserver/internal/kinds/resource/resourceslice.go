@@ -3,6 +3,7 @@ package resource
 import (
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"coracle.local/services/apiserver/internal/kinds/cells"
@@ -20,6 +21,17 @@ func Slice() strategy.Kind[*resourcev1.ResourceSlice] {
 			}
 		}
 	}
+	create, update := k.PrepareCreate, k.PrepareUpdate
+	k.PrepareCreate = func(s *resourcev1.ResourceSlice) {
+		create(s)
+		dropSlice(s)
+	}
+	k.PrepareUpdate = func(s, old *resourcev1.ResourceSlice) {
+		update(s, old) // a change counts even if it is dropped then
+		dropSlice(s)
+	}
+	k.ValidateCreate = func(s *resourcev1.ResourceSlice) field.ErrorList { return validateSlice(s, nil) }
+	k.ValidateUpdate = validateSlice
 	k.Fields = func(s *resourcev1.ResourceSlice) fields.Set {
 		return fields.Set{
 			resourcev1.ResourceSliceSelectorNodeName: ptr.Deref(s.Spec.NodeName, ""),

@@ -45,9 +45,8 @@ func Class() strategy.Kind[*storagev1.StorageClass] {
 			errs := validateClass(c)
 			if c.Provisioner == "" && old.Provisioner != "" {
 				errs = append(errs, field.Required(field.NewPath("provisioner"), ""))
-			} else {
-				errs = append(errs, check.Fixed(field.NewPath("provisioner"), c.Provisioner, old.Provisioner)...)
 			}
+			errs = append(errs, check.Fixed(field.NewPath("provisioner"), c.Provisioner, old.Provisioner)...)
 			errs = append(errs, check.Fixed(field.NewPath("parameters"), c.Parameters, old.Parameters)...)
 			errs = append(errs, check.Fixed(field.NewPath("reclaimPolicy"), c.ReclaimPolicy, old.ReclaimPolicy)...)
 			return append(errs, check.Fixed(field.NewPath("volumeBindingMode"), c.VolumeBindingMode, old.VolumeBindingMode)...)
@@ -141,8 +140,12 @@ func validateTopologies(p *field.Path, terms []corev1.TopologySelectorTerm) fiel
 			}
 			term[expression.Key] = sets.New(expression.Values...)
 		}
+		// Upstream takes a term without expressions for a repeated one.
+		if len(term) == 0 {
+			errs = append(errs, field.Duplicate(at, ""))
+		}
 		for _, other := range seen {
-			if equality.Semantic.DeepEqual(term, other) {
+			if len(term) > 0 && equality.Semantic.DeepEqual(term, other) {
 				errs = append(errs, field.Duplicate(at, ""))
 			}
 		}

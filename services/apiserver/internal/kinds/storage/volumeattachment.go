@@ -40,7 +40,12 @@ func VolumeAttachment() strategy.Kind[*storagev1.VolumeAttachment] {
 			return append(validateAttachment(a), validateAttacher(specPath.Child("attacher"), a.Spec.Attacher)...)
 		},
 		ValidateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
-			return append(validateAttachment(a), check.Fixed(specPath, a.Spec, old.Spec)...)
+			var errs field.ErrorList
+			if a.Spec.Attacher == "" {
+				errs = append(errs, field.Required(specPath.Child("attacher"), ""))
+			}
+			errs = append(errs, validateAttachment(a)...)
+			return append(errs, check.Fixed(specPath, a.Spec, old.Spec)...)
 		},
 		Status: &strategy.Sub[*storagev1.VolumeAttachment]{
 			PrepareUpdate: func(a, old *storagev1.VolumeAttachment) {

@@ -7,6 +7,8 @@ import (
 
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -27,10 +29,13 @@ func StorageVersionMigration() strategy.Kind[migration] {
 		ValidateUpdate: func(m, old migration) field.ErrorList {
 			return append(validateMigration(m), check.Unchanged(field.NewPath("spec"), m.Spec, old.Spec)...)
 		},
-		Status: &strategy.Sub[migration]{PrepareUpdate: func(m, old migration) {
-			m.Spec = old.Spec
-			metav1.ResetObjectMetaForStatus(&m.ObjectMeta, &old.ObjectMeta)
-		}},
+		Status: &strategy.Sub[migration]{
+			PrepareUpdate: func(m, old migration) {
+				m.Spec = old.Spec
+				metav1.ResetObjectMetaForStatus(&m.ObjectMeta, &old.ObjectMeta)
+			},
+			ValidateUpdate: func(m, _ migration) field.ErrorList { return validateProgress(&m.Status) },
+		},
 		ResetFields: map[string][]string{"": {"status"}, "status": {"metadata", "spec"}},
 		Columns: cells.Columns(
 			cells.Text("Name", metav1.ObjectMeta{}.SwaggerDoc()["name"]),
@@ -51,6 +56,17 @@ func StorageVersionMigration() strategy.Kind[migration] {
 			return []any{m.Name, m.Spec.Resource.String(), state}
 		},
 	}
+}
+
+func validateProgress(status *storagemigrationv1.StorageVersionMigrationStatus) field.ErrorList {
+	path := field.NewPath("status")
+	var errs field.ErrorList
+	if version := status.ResourceVersion; version != "" {
+		if _, err := resourceversion.CompareResourceVersion(version, "1"); err != nil {
+			errs = append(errs, field.Invalid(path.Child("resourceVersion"), version, err.Error()))
+		}
+	}
+	return append(errs, metavalidation.ValidateConditions(status.Conditions, path.Child("conditions"))...)
 }
 
 func validateMigration(m migration) field.ErrorList {

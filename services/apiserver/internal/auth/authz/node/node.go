@@ -18,7 +18,8 @@ import (
 	"coracle.local/services/apiserver/internal/auth/authz/rbac"
 )
 
-// Authorizer decides requests of kubelets. It is an auth.Observer of pods.
+// Authorizer decides requests of kubelets. It is an auth.Observer of pods
+// and persistent volumes.
 type Authorizer struct {
 	relations relations
 	// rules are for the resources that all nodes may use alike.
@@ -35,16 +36,24 @@ var (
 // may do (bootstrap.NodeRules).
 func New(reader auth.Reader, rules []rbacv1.PolicyRule) *Authorizer {
 	return &Authorizer{
-		relations: relations{reader: reader, nodes: map[string]map[podKey]*pod{}, where: map[podKey]string{}},
+		relations: relations{reader: reader, volumes: newVolumes(), nodes: map[string]map[podKey]*pod{}, where: map[podKey]string{}},
 		rules:     rbac.Compile(rules),
 	}
 }
 
-// Watches names the kind the authorizer keeps an index of.
-func (a *Authorizer) Watches() []*kinds.Kind { return []*kinds.Kind{kinds.For[*corev1.Pod]()} }
+// Watches names the kinds the authorizer keeps indexes of.
+func (a *Authorizer) Watches() []*kinds.Kind {
+	return []*kinds.Kind{kinds.For[*corev1.Pod](), kinds.For[*corev1.PersistentVolume]()}
+}
 
-// Observe takes a change of a pod into the index.
-func (a *Authorizer) Observe(c auth.Change) { a.relations.observe(c) }
+// Observe takes a change into an index.
+func (a *Authorizer) Observe(c auth.Change) {
+	if c.Kind.Kind == "Pod" {
+		a.relations.observe(c)
+		return
+	}
+	a.relations.volumes.observe(c)
+}
 
 // RulesFor says that a kubelet's rights cannot be listed.
 func (a *Authorizer) RulesFor(_ context.Context, u user.Info, _ string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {

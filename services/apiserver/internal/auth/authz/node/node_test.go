@@ -122,6 +122,10 @@ func TestAuthorize(t *testing.T) {
 		{name: "all nodes", node: "n1", verb: "list", resource: "nodes", reason: "node 'n1' cannot read all nodes, only its own Node object"},
 		{name: "another node", node: "n1", verb: "get", resource: "nodes", object: "n2", reason: "node 'n1' cannot read 'n2', only its own Node object"},
 		{name: "node status", node: "n1", verb: "patch", resource: "nodes/status", object: "n1", allow: true},
+		{name: "an attachment asked for in a namespace", node: "n1", verb: "get", resource: "storage.k8s.io:volumeattachments", namespace: "orange", object: "va", reason: "no relationship found between node 'n1' and this object"},
+		{name: "a slice asked for in a namespace", node: "n1", verb: "get", resource: "resource.k8s.io:resourceslices", namespace: "orange", object: "slice"},
+		{name: "a volume asked for in a namespace", node: "n1", verb: "get", resource: "persistentvolumes", namespace: "orange", object: "pv"},
+		{name: "a claim asked for without a namespace", node: "n1", verb: "get", resource: "persistentvolumeclaims", object: "data"},
 		{name: "services by rule", node: "n1", verb: "list", resource: "services", allow: true},
 		{name: "no deployments", node: "n1", verb: "list", resource: "apps:deployments"},
 	}
@@ -192,6 +196,41 @@ func TestPodsComeAndGo(t *testing.T) {
 	expect("nobody needs it", false)
 	c.Put(pod("b", "n2"))
 	expect("made again on another node", false)
+}
+
+// TestVolumesComeAndGo follows the secret of a volume that says which claim it
+// is for, whether the claim exists or not.
+func TestVolumesComeAndGo(t *testing.T) {
+	c := authtest.New(pod("a", "n1"))
+	a := node.New(c, nil)
+	c.Watch(a)
+	volume := func(claim, secret string) *corev1.PersistentVolume {
+		return &corev1.PersistentVolume{ObjectMeta: meta("", "v"), Spec: corev1.PersistentVolumeSpec{
+			ClaimRef: &corev1.ObjectReference{Namespace: "orange", Name: claim},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
+				NodeStageSecretRef: &corev1.SecretReference{Namespace: "storage", Name: secret},
+			}},
+		}}
+	}
+	expect := func(step, secret string, allowed bool) {
+		t.Helper()
+		decision, _, _ := a.Authorize(context.Background(), authorizer.AttributesRecord{
+			User: authtest.Node("n1"), Verb: "get", Resource: "secrets", Namespace: "storage", Name: secret, ResourceRequest: true,
+		})
+		if (decision == authorizer.DecisionAllow) != allowed {
+			t.Errorf("%s, secret %s: %v", step, secret, decision)
+		}
+	}
+	expect("no volume", "one", false)
+	c.Put(volume("elsewhere", "one"))
+	expect("a volume of another claim", "one", false)
+	c.Put(volume("a-e", "one"))
+	expect("a volume of the pod's claim", "one", true)
+	c.Put(volume("a-e", "two"))
+	expect("another secret", "one", false)
+	expect("another secret", "two", true)
+	c.Remove(volume("a-e", "two"))
+	expect("no volume any more", "two", false)
 }
 
 func BenchmarkSecret(b *testing.B) {

@@ -18,10 +18,11 @@ type podKey struct{ namespace, name string }
 
 // relations knows which pods are on which node. What a pod refers to is found
 // out when a kubelet first asks, so that the many changes of a pod's status
-// cost a map entry each and no decoding; everything further away (volumes,
-// attachments) is read from the cache when asked for.
+// cost a map entry each and no decoding; attachments and the like are read from
+// the cache when asked for.
 type relations struct {
-	reader auth.Reader
+	reader  auth.Reader
+	volumes *volumes
 
 	mu    sync.RWMutex
 	nodes map[string]map[podKey]*pod
@@ -90,13 +91,13 @@ func (p *pod) references() *refs {
 	return &p.refs
 }
 
-// pods returns the pods on a node; of one namespace if it is not empty.
+// pods returns the pods of a namespace on a node.
 func (r *relations) pods(node, namespace string) []*pod {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := make([]*pod, 0, len(r.nodes[node]))
+	var out []*pod
 	for key, p := range r.nodes[node] {
-		if namespace == "" || key.namespace == namespace {
+		if key.namespace == namespace {
 			out = append(out, p)
 		}
 	}
@@ -139,45 +140,33 @@ func (r *relations) secret(node, namespace, name string) bool {
 	if r.anyPod(node, namespace, func(x *refs) bool { return slices.Contains(x.secrets, name) }) {
 		return true
 	}
-	wanted := references.Secret{Namespace: namespace, Name: name}
-	for _, p := range r.pods(node, "") {
-		for _, claim := range p.references().volumeClaims {
-			if pv := r.boundVolume(p.key.namespace, claim); pv != nil && slices.Contains(references.VolumeSecrets(pv), wanted) {
-				return true
-			}
+	for _, claim := range r.volumes.served(references.Secret{Namespace: namespace, Name: name}) {
+		if r.volumeClaim(node, claim.namespace, claim.name) {
+			return true
 		}
 	}
 	return false
 }
 
-func (r *relations) boundVolume(namespace, claim string) *corev1.PersistentVolume {
-	pvc, ok := auth.Get[*corev1.PersistentVolumeClaim](r.reader, namespace, claim)
-	if !ok || pvc.Spec.VolumeName == "" {
-		return nil
-	}
-	pv, ok := auth.Get[*corev1.PersistentVolume](r.reader, "", pvc.Spec.VolumeName)
-	if !ok || pv.Spec.ClaimRef == nil || pv.Spec.ClaimRef.Namespace != namespace || pv.Spec.ClaimRef.Name != claim {
-		return nil
-	}
-	return pv
-}
+// The questions about what stands outside of namespaces are sometimes asked
+// within one. Nothing is there.
 
-func (r *relations) volume(node, _, name string) bool {
+func (r *relations) volume(node, namespace, name string) bool {
 	pv, ok := auth.Get[*corev1.PersistentVolume](r.reader, "", name)
-	if !ok || pv.Spec.ClaimRef == nil {
+	if !ok || pv.Spec.ClaimRef == nil || namespace != "" {
 		return false
 	}
 	return r.volumeClaim(node, pv.Spec.ClaimRef.Namespace, pv.Spec.ClaimRef.Name)
 }
 
-func (r *relations) volumeAttachment(node, _, name string) bool {
+func (r *relations) volumeAttachment(node, namespace, name string) bool {
 	a, ok := auth.Get[*storagev1.VolumeAttachment](r.reader, "", name)
-	return ok && a.Spec.NodeName == node
+	return ok && namespace == "" && a.Spec.NodeName == node
 }
 
-func (r *relations) resourceSlice(node, _, name string) bool {
+func (r *relations) resourceSlice(node, namespace, name string) bool {
 	s, ok := auth.Get[*resourcev1.ResourceSlice](r.reader, "", name)
-	return ok && s.Spec.NodeName != nil && *s.Spec.NodeName == node
+	return ok && namespace == "" && s.Spec.NodeName != nil && *s.Spec.NodeName == node
 }
 
 func (r *relations) podCertificateRequest(node, namespace, name string) bool {

@@ -31,6 +31,7 @@ type binding struct {
 // made once, not for each request it allows.
 type grant struct {
 	binding *binding
+	subject int
 	reason  string
 }
 
@@ -94,7 +95,7 @@ func (a *Authorizer) addBinding(b *binding) {
 		}
 		// Sorted, so that which binding is given as the reason does not
 		// depend on the order of events.
-		a.grants[key] = slices.Insert(slices.Clip(list), at, grant{b, b.reason(&b.subjects[i])})
+		a.grants[key] = slices.Insert(slices.Clip(list), at, grant{b, i, b.reason(&b.subjects[i])})
 	}
 }
 
@@ -119,6 +120,21 @@ func (a *Authorizer) removeBinding(key objectKey) {
 }
 
 func compareGrant(g grant, name string) int { return strings.Compare(g.binding.key.name, name) }
+
+// earliest is the grant of the same binding by the first of its subjects that
+// the user is: that one is given as the reason.
+func (a *Authorizer) earliest(u user.Info, g *grant) *grant {
+	if g.subject == 0 {
+		return g
+	}
+	a.visitScope(u, g.binding.key.namespace, func(other *grant) bool {
+		if other.binding == g.binding && other.subject < g.subject {
+			g = other
+		}
+		return true
+	})
+	return g
+}
 
 // visit goes over the grants of a user: first those that hold everywhere,
 // then those of the namespace. It ends when f returns false.

@@ -93,7 +93,7 @@ func (a *Authorizer) Authorize(_ context.Context, attributes authorizer.Attribut
 	a.visit(u, namespace, func(g *grant) bool {
 		rules := a.roles[g.binding.roleKey()]
 		if rules != nil && rules.allows(&r) {
-			allowed, reason = true, g.reason
+			allowed, reason = true, a.earliest(u, g).reason
 		}
 		return !allowed
 	})

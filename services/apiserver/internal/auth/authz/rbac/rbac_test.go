@@ -260,3 +260,27 @@ func BenchmarkAuthorize(b *testing.B) {
 		})
 	}
 }
+
+// TestTheFirstSubjectIsTheReason binds somebody by name and by a group: what
+// stands first in the binding is given.
+func TestTheFirstSubjectIsTheReason(t *testing.T) {
+	u := &user.DefaultInfo{Name: "alice", Groups: []string{"devs"}}
+	for _, test := range []struct {
+		name     string
+		subjects []rbacv1.Subject
+		want     string
+	}{
+		{"the group", []rbacv1.Subject{devs, alice}, `Group "devs"`},
+		{"the user", []rbacv1.Subject{alice, devs}, `User "alice"`},
+		{"after somebody else", []rbacv1.Subject{account, devs, alice}, `Group "devs"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := rbac.New()
+			authtest.New(role("a", "r", rule("get", "", "pods")), binding("a", "b", ref("Role", "r"), test.subjects...)).Watch(a)
+			_, reason, _ := a.Authorize(context.Background(), request(u, "get", "", "pods", "a", ""))
+			if want := `RBAC: allowed by RoleBinding "b/a" of Role "r" to ` + test.want; reason != want {
+				t.Errorf("%s, want %s", reason, want)
+			}
+		})
+	}
+}

@@ -24,6 +24,11 @@ type Expected struct {
 	Kind schema.GroupVersionKind
 	// Also are further group versions that are taken for the kind's own.
 	Also []schema.GroupVersion
+	// Read, if set, takes the JSON of an object that reads itself, a custom
+	// resource. It returns the fields that are unknown or there twice, if strict.
+	Read func(data []byte, strict bool) (wrong []error, err error)
+	// Is is told what such an object says that it is.
+	Is func(schema.GroupVersionKind)
 }
 
 // Strictness is what becomes of fields that are unknown or given twice.
@@ -54,6 +59,9 @@ func StrictnessOf(option string) Strictness {
 func Decode(data []byte, e negotiate.Encoding, want Expected, into runtime.Object, s Strictness) (warnings []string, err error) {
 	d := decoding{want: want, into: into, strict: s != Ignore}
 	if e == negotiate.Protobuf {
+		if want.Read != nil {
+			return nil, negotiate.NoProtobuf()
+		}
 		err = d.protobuf(data)
 	} else {
 		err = d.text(data, e)
@@ -61,6 +69,9 @@ func Decode(data []byte, e negotiate.Encoding, want Expected, into runtime.Objec
 	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	if err != nil {
 		return nil, d.refusal(err, data)
+	}
+	if want.Is != nil {
+		want.Is(d.have)
 	}
 	if len(d.wrong) == 0 {
 		return nil, nil
@@ -78,6 +89,9 @@ func Object(data []byte, want Expected, into runtime.Object, look bool) (wrong [
 	d := decoding{want: want, into: into, strict: look}
 	err = d.text(data, negotiate.JSON)
 	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	if want.Is != nil {
+		want.Is(d.have)
+	}
 	return d.wrong, err
 }
 
@@ -99,6 +113,9 @@ func (d *decoding) text(data []byte, e negotiate.Encoding) error {
 		if data, err = yaml.YAMLToJSON(data); err != nil {
 			return err
 		}
+	}
+	if d.want.Read != nil {
+		return d.read(data, original, e)
 	}
 	var meta struct {
 		APIVersion string `json:"apiVersion,omitempty"`

@@ -11,11 +11,11 @@ import (
 )
 
 // DeleteOptions decodes the body of a deletion. Clients send it in the group
-// version of the object, of meta.k8s.io, or without.
-func DeleteOptions(data []byte, e negotiate.Encoding) (*metav1.DeleteOptions, error) {
+// version of the object, which may be one of also, of meta.k8s.io, or without.
+func DeleteOptions(data []byte, e negotiate.Encoding, also ...schema.GroupVersion) (*metav1.DeleteOptions, error) {
 	o := &metav1.DeleteOptions{}
 	d := decoding{want: Expected{Kind: metav1.SchemeGroupVersion.WithKind("DeleteOptions")}, into: o}
-	d.want.Also = kinds.GroupVersions()
+	d.want.Also = append(kinds.GroupVersions(), also...)
 	var err error
 	if e == negotiate.Protobuf {
 		err = d.protobuf(data)

@@ -12,18 +12,16 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/streaming/pkg/httpstream"
 
 	kubeletv1 "coracle.local/proto/coracle/kubelet/v1"
+	"coracle.local/services/apiserver/internal/backend"
 )
 
 // Kubelets reaches the kubelets of nodes.
 type Kubelets interface {
-	// Dial returns the API of a node's kubelet. The connection behind it is
-	// shared and stays open.
-	Dial(ctx context.Context, node string) (kubeletv1.KubeletServiceClient, error)
+	backend.Kubelets
 	// HTTP returns where a node's kubelet serves HTTP, and the transport that
 	// it trusts.
 	HTTP(ctx context.Context, node string) (*url.URL, http.RoundTripper, error)
@@ -31,10 +29,8 @@ type Kubelets interface {
 
 // Objects are what is known of the cluster. An absent object is NotFound.
 type Objects interface {
-	Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error)
-	Service(ctx context.Context, namespace, name string) (*corev1.Service, error)
+	backend.Objects
 	Node(ctx context.Context, name string) (*corev1.Node, error)
-	EndpointSlices(ctx context.Context, namespace, service string) ([]*discoveryv1.EndpointSlice, error)
 }
 
 // Connector serves the requests. All fields must be set, but for Kubelets:
@@ -62,25 +58,18 @@ func (c *Connector) find(ctx context.Context, namespace, name, container string)
 	if err != nil {
 		return nil, err
 	}
-	p := &place{pod: pod, ref: refOf(pod)}
+	p := &place{pod: pod, ref: backend.Ref(pod)}
 	if p.container, err = choose(pod, container); err != nil {
 		return nil, err
 	}
 	if pod.Spec.NodeName != "" {
-		p.kubelet, err = c.dial(ctx, pod.Spec.NodeName)
+		p.kubelet, err = c.backends().Kubelet(ctx, pod.Spec.NodeName)
 	}
 	return p, err
 }
 
-func refOf(pod *corev1.Pod) *kubeletv1.PodRef {
-	return &kubeletv1.PodRef{Namespace: pod.Namespace, Name: pod.Name, Uid: string(pod.UID)}
-}
-
-func (c *Connector) dial(ctx context.Context, node string) (kubeletv1.KubeletServiceClient, error) {
-	if c.Kubelets == nil {
-		return nil, apierrors.NewServiceUnavailable("this server has no way to reach kubelets")
-	}
-	return c.Kubelets.Dial(ctx, node)
+func (c *Connector) backends() backend.Backends {
+	return backend.Backends{Kubelets: c.Kubelets, Objects: c.Objects}
 }
 
 // choose finds the container that is meant.

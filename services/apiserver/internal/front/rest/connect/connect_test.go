@@ -379,7 +379,7 @@ func TestProxies(t *testing.T) {
 
 func TestWithoutKubeletsNothingIsReached(t *testing.T) {
 	c := &Connector{}
-	if _, err := c.dial(t.Context(), "node"); err == nil || !strings.Contains(err.Error(), "no way to reach kubelets") {
+	if _, err := c.backends().Kubelet(t.Context(), "node"); err == nil || !strings.Contains(err.Error(), "no way to reach kubelets") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -243,7 +243,7 @@ func (c *Connector) forwardPair(ctx context.Context, pod *corev1.Pod, p *pair) {
 
 // splice joins a client's stream with a port of the pod until both have ended.
 func (c *Connector) splice(ctx context.Context, pod *corev1.Pod, port int32, near io.ReadWriter) error {
-	far, err := c.connect(ctx, pod, port)
+	far, err := c.backends().DialPod(ctx, pod, port)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"math/rand/v2"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -12,10 +12,11 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/proxy"
+
+	"coracle.local/services/apiserver/internal/backend"
 )
 
 // ProxyPod forwards a request to a port of a pod. id is a name, and may have a
@@ -72,7 +73,7 @@ func (c *Connector) podTransport(pod *corev1.Pod) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return c.connect(ctx, pod, int32(port))
+			return c.backends().DialPod(ctx, pod, int32(port))
 		},
 		DisableKeepAlives: true,
 		// Pods have certificates of their own making, if any.
@@ -92,64 +93,22 @@ func (c *Connector) ProxyService(w http.ResponseWriter, r *http.Request, namespa
 			return err
 		}
 		if port, ok = portName(service, number); !ok {
-			return apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %d found for service %q", number, name))
+			return backend.NoPort(name, number)
 		}
 	}
-	pod, address, err := c.endpoint(r.Context(), namespace, name, port)
+	place, err := c.backends().Endpoint(r.Context(), namespace, name, port, backend.PodsOnly)
 	if err != nil {
 		return err
 	}
-	c.proxy(w, r, &url.URL{Scheme: scheme, Host: address, Path: path}, c.podTransport(pod))
+	c.proxy(w, r, &url.URL{Scheme: scheme, Host: place.Address(), Path: path}, c.podTransport(place.Pod))
 	return nil
 }
 
 func portName(service *corev1.Service, number int64) (string, bool) {
-	for _, p := range service.Spec.Ports {
-		if int64(p.Port) == number {
-			return p.Name, true
-		}
+	if number < 1 || number > math.MaxUint16 {
+		return "", false
 	}
-	return "", false
-}
-
-// endpoint chooses a ready endpoint of a service that is a pod, at random.
-func (c *Connector) endpoint(ctx context.Context, namespace, service, port string) (*corev1.Pod, string, error) {
-	slices, err := c.Objects.EndpointSlices(ctx, namespace, service)
-	if err != nil {
-		return nil, "", err
-	}
-	for _, i := range rand.Perm(len(slices)) {
-		for _, p := range slices[i].Ports {
-			if p.Port == nil || p.Name == nil || *p.Name != port {
-				continue
-			}
-			for _, e := range rand.Perm(len(slices[i].Endpoints)) {
-				endpoint := &slices[i].Endpoints[e]
-				if pod := c.podOf(ctx, namespace, endpoint); pod != nil {
-					return pod, net.JoinHostPort(endpoint.Addresses[0], strconv.Itoa(int(*p.Port))), nil
-				}
-			}
-		}
-	}
-	return nil, "", apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", service))
-}
-
-// podOf returns the pod that an endpoint is, nil if it is none that is ready.
-// Addresses that are no pod's are not proxied to: anybody can write them.
-func (c *Connector) podOf(ctx context.Context, namespace string, e *discoveryv1.Endpoint) *corev1.Pod {
-	if e.Conditions.Ready != nil && !*e.Conditions.Ready || e.TargetRef == nil || e.TargetRef.Namespace != namespace || len(e.Addresses) == 0 {
-		return nil
-	}
-	pod, err := c.Objects.Pod(ctx, namespace, e.TargetRef.Name)
-	if err != nil {
-		return nil
-	}
-	for _, ip := range pod.Status.PodIPs {
-		if ip.IP == e.Addresses[0] {
-			return pod
-		}
-	}
-	return nil
+	return backend.PortName(service, int32(number))
 }
 
 // ProxyNode forwards a request to a node's kubelet, or to another port of the

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/catalog"
 	"coracle.local/services/apiserver/internal/front/rest/respond"
 )
 
@@ -23,7 +24,7 @@ func get(t *testing.T, path string, headers ...string) *httptest.ResponseRecorde
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
-	if !New(func() string { return "10.0.0.1:6443" }).Serve(respond.New(), w, r) {
+	if !New(func() string { return "10.0.0.1:6443" }, &catalog.Catalog{}, nil).Serve(respond.New(), w, r) {
 		w.Code = http.StatusNotFound
 	}
 	return w

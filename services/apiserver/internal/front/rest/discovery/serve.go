@@ -60,7 +60,7 @@ func (d *Documents) Serve(p *respond.Responder, w http.ResponseWriter, r *http.R
 
 func (d *Documents) apiVersions() *metav1.APIVersions {
 	out := &metav1.APIVersions{}
-	for _, gv := range versions("") {
+	for _, gv := range d.all().coreVersions() {
 		out.Versions = append(out.Versions, gv.Version)
 	}
 	out.ServerAddressByClientCIDRs = []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: d.address()}}
@@ -127,4 +127,14 @@ func prefersAggregated(accept string) (negotiate.Encoding, bool) {
 		}
 	}
 	return negotiate.JSON, false
+}
+
+// coreVersions are the versions of the core group.
+func (d *documents) coreVersions() (out []schema.GroupVersion) {
+	for _, g := range d.core.list.Items {
+		for _, v := range g.Versions {
+			out = append(out, schema.GroupVersion{Version: v.Version})
+		}
+	}
+	return out
 }

@@ -11,10 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/yaml"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/catalog"
+	"coracle.local/services/apiserver/internal/custom"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
@@ -45,7 +48,7 @@ type manager struct {
 
 // New returns the managers. It loads nothing.
 func New(s Strategies) *Managers {
-	return &Managers{strategies: s, types: sync.OnceValues(loadTypes)}
+	return &Managers{strategies: s, types: shared}
 }
 
 func (m *Managers) of(k *kinds.Kind, subresource string) (*managedfields.FieldManager, error) {
@@ -58,7 +61,20 @@ func (m *Managers) of(k *kinds.Kind, subresource string) (*managedfields.FieldMa
 	return f, err
 }
 
+// Forget drops the managers of kinds that are no longer served.
+func (m *Managers) Forget(now *catalog.State) {
+	m.known.Range(func(key, _ any) bool {
+		if k := key.(where).kind; k.Custom() && now.ByResource(k.GroupVersionResource()) != k {
+			m.known.Delete(key)
+		}
+		return true
+	})
+}
+
 func (m *Managers) build(at where) (*managedfields.FieldManager, error) {
+	if d := custom.Of(at.kind); d != nil {
+		return m.buildCustom(at, d)
+	}
 	types, err := m.types()
 	if err != nil {
 		return nil, err
@@ -107,8 +123,17 @@ func named(k *kinds.Kind, obj kinds.Object, f func()) {
 // Read reads a configuration to apply, and what in it is given twice.
 func Read(patch []byte) (config *unstructured.Unstructured, strict error, err error) {
 	config = &unstructured.Unstructured{Object: map[string]any{}}
-	if err := yaml.Unmarshal(patch, &config.Object); err != nil {
+	raw, err := yaml.YAMLToJSON(patch)
+	if err != nil {
+		err = fmt.Errorf("error converting YAML to JSON: %w", err)
+	} else {
+		err = kjson.UnmarshalCaseSensitivePreserveInts(raw, &config.Object)
+	}
+	if err != nil {
 		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	}
+	if config.Object == nil {
+		config.Object = map[string]any{} // nothing was said
 	}
 	return config, yaml.UnmarshalStrict(patch, &map[string]any{}), nil
 }

@@ -88,6 +88,28 @@ func Accept(r *http.Request, restriction Restriction) (Output, error) {
 	return out, nil
 }
 
+// AcceptCustom is Accept for custom resources: protobuf has no form of them,
+// unless another shape is asked for.
+func AcceptCustom(r *http.Request, restriction Restriction) (Output, error) {
+	header := r.Header.Get("Accept")
+	if header == "" {
+		header = "*/*"
+	}
+	for _, clause := range goautoneg.ParseAccept(header) {
+		for e, mediaType := range mediaTypes {
+			if !matches(&clause, mediaType) {
+				continue
+			}
+			out, ok := parameters(clause.Params, Encoding(e), restriction)
+			if ok && (out.Encoding != Protobuf || out.Shape != Whole) {
+				out.Pretty = out.Pretty || prettyAsked(r)
+				return out, nil
+			}
+		}
+	}
+	return Output{}, notAcceptable(mediaTypes[:])
+}
+
 func accept(header string, restriction Restriction) (Output, bool) {
 	switch header { // what most clients send
 	case "", "*/*", "application/json":
@@ -239,6 +261,11 @@ func unrepresentable(restriction Restriction) error {
 
 func notAcceptable(accepted []string) error {
 	return NotAcceptable(fmt.Sprintf("only the following media types are accepted: %s", strings.Join(accepted, ", ")))
+}
+
+// NoProtobuf is the error for a custom resource that comes in protobuf.
+func NoProtobuf() error {
+	return NotAcceptable("object *unstructured.Unstructured does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message")
 }
 
 // NotAcceptable is the error for an answer that cannot be given as asked.

@@ -11,6 +11,7 @@ import (
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -31,6 +32,9 @@ type Patch struct {
 	// Kind is what is patched, New makes an empty one.
 	Kind schema.GroupVersionKind
 	New  func() runtime.Object
+	// Read makes the way to read JSON into an object that reads itself, a
+	// custom resource; nil for others.
+	Read func(into runtime.Object) func(data []byte, strict bool) (wrong []error, err error)
 	// Strictness says what becomes of unknown fields.
 	Strictness body.Strictness
 }
@@ -75,9 +79,20 @@ func (p *Patch) Apply(current runtime.Object) (patched runtime.Object, warnings 
 		return nil, nil, err
 	}
 	patched = p.New()
-	more, err := body.Object(after, body.Expected{Kind: p.Kind}, patched, p.looks())
+	want := body.Expected{Kind: p.Kind}
+	var is schema.GroupVersionKind
+	if p.Read != nil {
+		want.Read = p.Read(patched)
+		want.Is = func(have schema.GroupVersionKind) { is = have }
+	}
+	more, err := body.Object(after, want, patched, p.looks())
 	if err != nil {
 		return nil, nil, invalid(string(after), err)
+	}
+	if o, ok := patched.(metav1.Object); ok && want.Read != nil {
+		if err := body.CheckPatched(p.Kind, is, o.GetName()); err != nil {
+			return nil, nil, err
+		}
 	}
 	return p.judge(patched, append(wrong, more...), string(after))
 }

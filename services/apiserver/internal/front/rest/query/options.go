@@ -75,7 +75,6 @@ func ForDelete(values url.Values) (*metav1.DeleteOptions, error) {
 
 // CheckDelete validates the options of a deletion, wherever they came from.
 func CheckDelete(o *metav1.DeleteOptions) error {
-	o.IgnoreStoreReadErrorWithClusterBreakingPotential = nil // no such feature here
 	if errs := validation.ValidateDeleteOptions(o); len(errs) > 0 {
 		return invalid("DeleteOptions", errs)
 	}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/front/rest/negotiate"
 )
 
@@ -29,6 +30,7 @@ func (p *Responder) Error(w http.ResponseWriter, r *http.Request, err error) int
 // Status answers with a status. To a client whose wishes cannot be met it comes
 // as indented JSON: it must hear why.
 func (p *Responder) Status(w http.ResponseWriter, r *http.Request, status *metav1.Status) int {
+	audit.Status(r.Context(), status)
 	code := int(status.Code)
 	o, err := negotiate.Accept(r, negotiate.Plain)
 	if err == nil {

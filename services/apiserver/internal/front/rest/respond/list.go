@@ -10,14 +10,26 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"coracle.local/libs/wire"
+	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/front/rest/negotiate"
 )
 
-// List answers with a list of items that are encoded already. kind is that of
-// the items.
-func List[T Encoded](p *Responder, w http.ResponseWriter, r *http.Request, o negotiate.Output, kind schema.GroupVersionKind, meta metav1.ListMeta, items []T) error {
+// Kinds are the kinds of a list and of its items.
+type Kinds struct {
+	Item, List schema.GroupVersionKind
+	// Custom resources' lists say that they do not continue.
+	Custom bool
+}
+
+// List answers with a list of items that are encoded already.
+func List[T Encoded](p *Responder, w http.ResponseWriter, r *http.Request, o negotiate.Output, kind Kinds, meta metav1.ListMeta, items []T) error {
+	audit.Answer(r.Context(), func() ([]byte, error) {
+		var b bytes.Buffer
+		err := jsonList(func(part []byte) { b.Write(part) }, kind, meta, items)
+		return b.Bytes(), err
+	})
 	if o.Encoding == negotiate.Protobuf {
-		return protobufList(p, w, r, kind, meta, items)
+		return protobufList(p, w, r, kind.List, meta, items)
 	}
 	if o.Encoding == negotiate.JSON && !o.Pretty {
 		s := p.stream(w, r, o.Encoding.MediaType())
@@ -38,17 +50,14 @@ func List[T Encoded](p *Responder, w http.ResponseWriter, r *http.Request, o neg
 }
 
 // jsonList writes a list in parts. Items of a list do not say what they are.
-func jsonList[T Encoded](write func([]byte), kind schema.GroupVersionKind, meta metav1.ListMeta, items []T) error {
-	head, err := json.Marshal(struct {
-		metav1.TypeMeta
-		metav1.ListMeta `json:"metadata"`
-	}{metav1.TypeMeta{Kind: kind.Kind + "List", APIVersion: kind.GroupVersion().String()}, meta})
+func jsonList[T Encoded](write func([]byte), kind Kinds, meta metav1.ListMeta, items []T) error {
+	head, err := listHead(kind, meta)
 	if err != nil {
 		return err
 	}
 	write(head[:len(head)-1])
 	write([]byte(`,"items":[`))
-	what := []byte(`{"kind":"` + kind.Kind + `","apiVersion":"` + kind.GroupVersion().String() + `",`)
+	what := []byte(`{"kind":"` + kind.Item.Kind + `","apiVersion":"` + kind.Item.GroupVersion().String() + `",`)
 	first, next := []byte("{"), []byte(",{")
 	for n, item := range items {
 		raw, err := item.JSON()
@@ -70,6 +79,28 @@ func jsonList[T Encoded](write func([]byte), kind schema.GroupVersionKind, meta 
 	return nil
 }
 
+func listHead(kind Kinds, meta metav1.ListMeta) ([]byte, error) {
+	t := metav1.TypeMeta{Kind: kind.List.Kind, APIVersion: kind.List.GroupVersion().String()}
+	if kind.Custom {
+		return json.Marshal(struct {
+			metav1.TypeMeta
+			Meta struct {
+				Continue           string `json:"continue"`
+				RemainingItemCount *int64 `json:"remainingItemCount,omitempty"`
+				ResourceVersion    string `json:"resourceVersion"`
+			} `json:"metadata"`
+		}{t, struct {
+			Continue           string `json:"continue"`
+			RemainingItemCount *int64 `json:"remainingItemCount,omitempty"`
+			ResourceVersion    string `json:"resourceVersion"`
+		}{meta.Continue, meta.RemainingItemCount, meta.ResourceVersion}})
+	}
+	return json.Marshal(struct {
+		metav1.TypeMeta
+		metav1.ListMeta `json:"metadata"`
+	}{t, meta})
+}
+
 // protobufList sends a list's message in its envelope. The sizes of all items
 // are known beforehand, so nothing is assembled in memory.
 func protobufList[T Encoded](p *Responder, w http.ResponseWriter, r *http.Request, kind schema.GroupVersionKind, meta metav1.ListMeta, items []T) error {
@@ -82,7 +113,6 @@ func protobufList[T Encoded](p *Responder, w http.ResponseWriter, r *http.Reques
 	for _, item := range items {
 		size += protowire.SizeTag(2) + protowire.SizeBytes(len(item.Frame()))
 	}
-	kind.Kind += "List"
 	s := p.stream(w, r, negotiate.Protobuf.MediaType())
 	s.write(EnvelopeHead(nil, kind, size))
 	s.write(head)

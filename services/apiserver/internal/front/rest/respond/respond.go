@@ -13,10 +13,12 @@ import (
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
+	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/front/rest/negotiate"
 )
 
@@ -40,6 +42,11 @@ type Encoded interface {
 
 // Object answers with an object, as the kind it is.
 func (p *Responder) Object(w http.ResponseWriter, r *http.Request, o negotiate.Output, code int, kind schema.GroupVersionKind, object runtime.Object) error {
+	if status, ok := object.(*metav1.Status); ok {
+		audit.Status(r.Context(), status)
+	} else {
+		audit.Answer(r.Context(), func() ([]byte, error) { return Marshal(negotiate.Output{}, kind, object) })
+	}
 	content, err := Marshal(o, kind, object)
 	if err != nil {
 		return err
@@ -50,6 +57,7 @@ func (p *Responder) Object(w http.ResponseWriter, r *http.Request, o negotiate.O
 
 // Item answers with an object of the cache.
 func (p *Responder) Item(w http.ResponseWriter, r *http.Request, o negotiate.Output, code int, kind schema.GroupVersionKind, item Encoded) error {
+	audit.Answer(r.Context(), item.JSON)
 	var content []byte
 	if o.Encoding == negotiate.Protobuf {
 		content = envelope(kind, item.Frame())

@@ -22,7 +22,10 @@ import (
 	"coracle.local/services/apiserver/internal/front/rest/negotiate"
 )
 
-var kind = corev1.SchemeGroupVersion.WithKind("ConfigMap")
+var (
+	kind = corev1.SchemeGroupVersion.WithKind("ConfigMap")
+	both = Kinds{Item: kind, List: corev1.SchemeGroupVersion.WithKind("ConfigMapList")}
+)
 
 // item is a ConfigMap, encoded.
 type item struct{ corev1.ConfigMap }
@@ -77,7 +80,7 @@ func TestListIsWhatMarshallingWouldGive(t *testing.T) {
 						t.Fatal(err)
 					}
 					w := httptest.NewRecorder()
-					if err := List(New(), w, request(), o, kind, meta, all); err != nil {
+					if err := List(New(), w, request(), o, both, meta, all); err != nil {
 						t.Fatal(err)
 					}
 					if w.Header().Get("Content-Type") != e.MediaType() {
@@ -95,7 +98,7 @@ func TestListIsWhatMarshallingWouldGive(t *testing.T) {
 func TestProtobufReadsBack(t *testing.T) {
 	w := httptest.NewRecorder()
 	o := negotiate.Output{Encoding: negotiate.Protobuf}
-	if err := List(New(), w, request(), o, kind, metav1.ListMeta{ResourceVersion: "9"}, items(2, 3)); err != nil {
+	if err := List(New(), w, request(), o, both, metav1.ListMeta{ResourceVersion: "9"}, items(2, 3)); err != nil {
 		t.Fatal(err)
 	}
 	var envelope runtime.Unknown
@@ -142,7 +145,7 @@ func TestLargeAnswersAreCompressed(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			if err := List(New(), w, request("Accept-Encoding", tt.accept), negotiate.Output{}, kind, metav1.ListMeta{}, items(1, tt.size)); err != nil {
+			if err := List(New(), w, request("Accept-Encoding", tt.accept), negotiate.Output{}, both, metav1.ListMeta{}, items(1, tt.size)); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.Header().Get("Content-Encoding") == "gzip"; got != tt.want {
@@ -175,7 +178,7 @@ func TestListThatCannotBeCompletedIsAborted(t *testing.T) {
 			t.Errorf("recovered %v", err)
 		}
 	}()
-	_ = List(New(), httptest.NewRecorder(), request(), negotiate.Output{}, kind, metav1.ListMeta{}, []broken{{}})
+	_ = List(New(), httptest.NewRecorder(), request(), negotiate.Output{}, both, metav1.ListMeta{}, []broken{{}})
 	t.Error("the answer looks complete")
 }
 
@@ -228,7 +231,7 @@ func BenchmarkList(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				w := discard{http.Header{}}
-				if err := List(p, w, request(), negotiate.Output{Encoding: e}, kind, metav1.ListMeta{ResourceVersion: "1"}, all); err != nil {
+				if err := List(p, w, request(), negotiate.Output{Encoding: e}, both, metav1.ListMeta{ResourceVersion: "1"}, all); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -72,7 +73,10 @@ func (e *Encoder) shape(ev cache.Event) (runtime.Object, schema.GroupVersionKind
 	version := e.Output.Version
 	switch e.Output.Shape {
 	case negotiate.Table:
-		o := e.objectOf(ev)
+		o, err := e.objectOf(ev)
+		if err != nil {
+			return nil, schema.GroupVersionKind{}, err
+		}
 		meta := metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}
 		include := e.Include
 		if ev.InitialEnd && include == metav1.IncludeNone {
@@ -84,28 +88,46 @@ func (e *Encoder) shape(ev cache.Event) (runtime.Object, schema.GroupVersionKind
 		return t, table.Kind(version, "Table"), nil
 	case negotiate.Metadata:
 		if ev.Item != nil {
-			o, err := table.FrameMetadata(ev.Item.Frame(), version)
+			o, err := table.EncodedMetadata(e.Kind, ev.Item, version)
 			return o, table.Kind(version, "PartialObjectMetadata"), err
 		}
-		return table.Metadata(e.objectOf(ev), version), table.Kind(version, "PartialObjectMetadata"), nil
+		o, err := e.objectOf(ev)
+		if err != nil {
+			return nil, schema.GroupVersionKind{}, err
+		}
+		return table.Metadata(o, version), table.Kind(version, "PartialObjectMetadata"), nil
 	case negotiate.MetadataList:
 		return nil, schema.GroupVersionKind{}, negotiate.NotAcceptable(fmt.Sprintf(
 			"you requested PartialObjectMetadataList, but the requested object is not a list (%T)", e.Kind.New()))
 	}
-	return e.objectOf(ev), e.Kind.GroupVersionKind(), nil
+	o, err := e.objectOf(ev)
+	return o, e.Kind.GroupVersionKind(), err
 }
 
 // objectOf is the event's object, or what stands for it in a bookmark.
-func (e *Encoder) objectOf(ev cache.Event) kinds.Object {
+func (e *Encoder) objectOf(ev cache.Event) (kinds.Object, error) {
 	if ev.Item != nil {
-		return ev.Item.Object()
+		return ev.Item.Decode()
 	}
 	o := e.Kind.New()
 	o.SetResourceVersion(strconv.FormatInt(ev.Revision, 10))
+	annotations := map[string]string{}
 	if ev.InitialEnd {
-		o.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+		annotations[metav1.InitialEventsAnnotationKey] = "true"
 	}
-	return o
+	// What upstream's own form of these kinds cannot leave out.
+	switch o := o.(type) {
+	case *appsv1.Deployment:
+		o.Spec.Replicas = new(int32)
+	case *appsv1.StatefulSet:
+		o.Spec.Replicas = new(int32)
+	case *appsv1.DaemonSet:
+		annotations[appsv1.DeprecatedTemplateGeneration] = "0"
+	}
+	if len(annotations) > 0 {
+		o.SetAnnotations(annotations)
+	}
+	return o, nil
 }
 
 // Error adds the event that ends a stream which went wrong.

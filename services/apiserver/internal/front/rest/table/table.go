@@ -3,6 +3,11 @@
 package table
 
 import (
+	"encoding/json"
+	"maps"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metaapi "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1beta1 "k8s.io/apimachinery/pkg/apis/meta/v1beta1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -71,9 +76,23 @@ func Metadata(o metav1.Object, version string) *metav1.PartialObjectMetadata {
 	out := &metav1.PartialObjectMetadata{}
 	if meta != nil {
 		out.ObjectMeta = *meta
+	} else {
+		out = metaapi.AsPartialObjectMetadata(o)
+	}
+	if _, ok := o.(*appsv1.DaemonSet); ok {
+		withoutTemplateGeneration(out)
 	}
 	out.SetGroupVersionKind(Kind(version, partialKind))
 	return out
+}
+
+// withoutTemplateGeneration hides an annotation that upstream keeps elsewhere, so
+// that only the whole DaemonSet has it.
+func withoutTemplateGeneration(o *metav1.PartialObjectMetadata) {
+	if _, ok := o.Annotations[appsv1.DeprecatedTemplateGeneration]; ok {
+		o.Annotations = maps.Clone(o.Annotations)
+		delete(o.Annotations, appsv1.DeprecatedTemplateGeneration)
+	}
 }
 
 // FrameMetadata reads the metadata out of an encoded object, of which it is the
@@ -83,6 +102,36 @@ func FrameMetadata(frame []byte, version string) (*metav1.PartialObjectMetadata,
 	if err := out.Unmarshal(frame); err != nil {
 		return nil, err
 	}
+	out.SetGroupVersionKind(Kind(version, partialKind))
+	return out, nil
+}
+
+// Encoded is an object that is encoded already.
+type Encoded interface {
+	JSON() ([]byte, error)
+	Frame() []byte
+}
+
+// EncodedMetadata reads the metadata out of an encoded object.
+func EncodedMetadata(k *kinds.Kind, e Encoded, version string) (*metav1.PartialObjectMetadata, error) {
+	if !k.Custom() {
+		out, err := FrameMetadata(e.Frame(), version)
+		if err == nil && k.Kind == "DaemonSet" {
+			withoutTemplateGeneration(out)
+		}
+		return out, err
+	}
+	raw, err := e.JSON()
+	if err != nil {
+		return nil, err
+	}
+	var o struct {
+		Metadata metav1.ObjectMeta `json:"metadata"`
+	}
+	if err := json.Unmarshal(raw, &o); err != nil {
+		return nil, err
+	}
+	out := &metav1.PartialObjectMetadata{ObjectMeta: o.Metadata}
 	out.SetGroupVersionKind(Kind(version, partialKind))
 	return out, nil
 }

@@ -1,4 +1,4 @@
-package connect
+package backend
 
 import (
 	"context"
@@ -7,15 +7,16 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"coracle.local/libs/apistatus"
 	kubeletv1 "coracle.local/proto/coracle/kubelet/v1"
 )
 
-// connect opens a connection to a port of a pod, through its kubelet. The call
+// DialPod opens a connection to a port of a pod, through its kubelet. The call
 // behind it lasts until Close, whatever becomes of ctx.
-func (c *Connector) connect(ctx context.Context, pod *corev1.Pod, port int32) (net.Conn, error) {
-	kubelet, err := c.dial(ctx, pod.Spec.NodeName)
+func (b Backends) DialPod(ctx context.Context, pod *corev1.Pod, port int32) (net.Conn, error) {
+	kubelet, err := b.Kubelet(ctx, pod.Spec.NodeName)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +24,7 @@ func (c *Connector) connect(ctx context.Context, pod *corev1.Pod, port int32) (n
 	call, err := kubelet.PortForward(lasting)
 	if err == nil {
 		err = call.Send(&kubeletv1.PortForwardRequest{Message: &kubeletv1.PortForwardRequest_Start_{
-			Start: &kubeletv1.PortForwardRequest_Start{Pod: refOf(pod), Port: port},
+			Start: &kubeletv1.PortForwardRequest_Start{Pod: Ref(pod), Port: port},
 		}})
 	}
 	if err != nil {
@@ -31,6 +32,19 @@ func (c *Connector) connect(ctx context.Context, pod *corev1.Pod, port int32) (n
 		return nil, apistatus.FromGRPC(err)
 	}
 	return &forwarded{call: call, cancel: cancel, pod: pod, port: port}, nil
+}
+
+// Kubelet is the API of a node's kubelet.
+func (b Backends) Kubelet(ctx context.Context, node string) (kubeletv1.KubeletServiceClient, error) {
+	if b.Kubelets == nil {
+		return nil, apierrors.NewServiceUnavailable("this server has no way to reach kubelets")
+	}
+	return b.Kubelets.Dial(ctx, node)
+}
+
+// Ref names a pod to its kubelet.
+func Ref(pod *corev1.Pod) *kubeletv1.PodRef {
+	return &kubeletv1.PodRef{Namespace: pod.Namespace, Name: pod.Name, Uid: string(pod.UID)}
 }
 
 // forwarded is a forwarded connection. Reads and writes may be concurrent, as
