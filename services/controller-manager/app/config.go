@@ -2,6 +2,7 @@
 package app
 
 import (
+	"crypto"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -11,10 +12,13 @@ import (
 
 	"go.uber.org/zap"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 
 	"coracle.local/libs/client"
 	"coracle.local/libs/trace"
+	"coracle.local/services/controller-manager/internal/certificates"
 )
 
 // Config is everything a controller manager needs. Zero values take upstream's
@@ -24,6 +28,10 @@ type Config struct {
 	// Conn is a connection to the API server; nil makes one from Kubeconfig.
 	Conn       *client.Conn
 	Kubeconfig string
+	// REST is how the API server is reached by REST, which happens once there
+	// are custom resources or aggregated ones. Nil takes Kubeconfig; without
+	// that those are left alone.
+	REST func() (*rest.Config, error)
 	// Listener is the port for gRPC, health and metrics; Run owns it. Nil serves
 	// nothing.
 	Listener net.Listener
@@ -46,6 +54,17 @@ type Config struct {
 	Workers map[string]int
 	// RootCA, in PEM, is published in every namespace; without it nothing is.
 	RootCA []byte
+	// Signers is the authorities that sign certificates, by the names of the
+	// signers (see AllSigners); requests to others wait. SigningDuration is how
+	// long certificates are valid at most.
+	Signers         map[string]Authority
+	SigningDuration time.Duration
+	// ServiceAccountKey signs the tokens in Secrets of the type
+	// kubernetes.io/service-account-token; without it these stay empty.
+	ServiceAccountKey crypto.Signer
+	// LegacyTokenCleanUpPeriod is how long tokens in Secrets that were made by
+	// themselves stay unused before they go.
+	LegacyTokenCleanUpPeriod time.Duration
 
 	// AllocateNodeCIDRs has nodes get their pods' address ranges from
 	// ClusterCIDRs: one of a family, parts of MaskV4 and MaskV6 bits.
@@ -67,13 +86,34 @@ type Config struct {
 	// TerminatedPodGCThreshold is how many ended pods may stay; negative is no
 	// limit.
 	TerminatedPodGCThreshold int
+	// ResourceQuotaSyncPeriod is how often quotas are recounted even if nothing
+	// was seen to change; zero is upstream's 5 minutes.
+	ResourceQuotaSyncPeriod time.Duration
 	// MaxEndpointsPerSlice bounds an EndpointSlice.
 	MaxEndpointsPerSlice int32
+	// MirroringMaxEndpointsPerSubset bounds an EndpointSlice that mirrors
+	// Endpoints, MirroringUpdatesBatchPeriod gathers changes of those.
+	MirroringMaxEndpointsPerSubset int
+	MirroringUpdatesBatchPeriod    time.Duration
 	// EndpointUpdatesBatchPeriod and EndpointSliceUpdatesBatchPeriod gather
 	// changes of pods.
 	EndpointUpdatesBatchPeriod, EndpointSliceUpdatesBatchPeriod time.Duration
+	// ClaimSyncPeriod is how often claims that are not bound are told of again.
+	ClaimSyncPeriod time.Duration
 	// NoGarbageCollector is --enable-garbage-collector=false.
 	NoGarbageCollector bool
+}
+
+// Authority is what a signer signs with.
+type Authority = certificates.Authority
+
+// AllSigners gives every signer of Kubernetes the same authority.
+func AllSigners(a Authority) map[string]Authority {
+	out := map[string]Authority{}
+	for _, name := range certificates.Signers() {
+		out[name] = a
+	}
+	return out
 }
 
 // Election says how managers agree on who works. The times have upstream's
@@ -136,6 +176,9 @@ func (c *Config) complete() {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
+	if file := c.Kubeconfig; c.REST == nil && file != "" {
+		c.REST = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", file) }
+	}
 	if len(c.Controllers) == 0 {
 		c.Controllers = []string{"*"}
 	}
@@ -147,6 +190,10 @@ func (c *Config) complete() {
 	orElse(&c.UnhealthyZoneThreshold, 0.55)
 	orElse(&c.TerminatedPodGCThreshold, 12500)
 	orElse(&c.MaxEndpointsPerSlice, 100)
+	orElse(&c.MirroringMaxEndpointsPerSubset, 1000)
+	orElse(&c.LegacyTokenCleanUpPeriod, 365*24*time.Hour)
+	orElse(&c.ClaimSyncPeriod, 15*time.Second)
+	orElse(&c.SigningDuration, 365*24*time.Hour)
 	if c.Election == nil {
 		return
 	}

@@ -1,10 +1,9 @@
 package app
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-
+	"coracle.local/services/controller-manager/internal/accounts"
+	"coracle.local/services/controller-manager/internal/bootstrap"
+	"coracle.local/services/controller-manager/internal/certificates"
 	"coracle.local/services/controller-manager/internal/clusterroles"
 	"coracle.local/services/controller-manager/internal/daemonset"
 	"coracle.local/services/controller-manager/internal/deployment"
@@ -14,11 +13,16 @@ import (
 	"coracle.local/services/controller-manager/internal/inspect"
 	"coracle.local/services/controller-manager/internal/jobs"
 	"coracle.local/services/controller-manager/internal/loop"
+	"coracle.local/services/controller-manager/internal/migration"
 	"coracle.local/services/controller-manager/internal/namespaces"
 	"coracle.local/services/controller-manager/internal/nodes"
 	"coracle.local/services/controller-manager/internal/protection"
+	"coracle.local/services/controller-manager/internal/quotas"
 	"coracle.local/services/controller-manager/internal/replicas"
+	"coracle.local/services/controller-manager/internal/resourceclaims"
+	"coracle.local/services/controller-manager/internal/servicecidrs"
 	"coracle.local/services/controller-manager/internal/statefulset"
+	"coracle.local/services/controller-manager/internal/volumes"
 )
 
 // controller is one row of the table of controllers: upstream's name, its
@@ -38,6 +42,19 @@ func table() []controller {
 	return []controller{
 		{"namespace-controller", "namespace", one(namespaces.Deletion)},
 		{"serviceaccount-controller", "serviceaccount", one(namespaces.ServiceAccounts)},
+		{"serviceaccount-token-controller", "serviceaccount-token", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
+			if c.ServiceAccountKey == nil {
+				return nil, "no key to sign with: set --service-account-private-key-file"
+			}
+			signer, err := accounts.NewSigner(c.ServiceAccountKey)
+			if err != nil {
+				return nil, err.Error()
+			}
+			return accounts.Tokens(d, signer, c.RootCA), ""
+		}},
+		{"legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
+			return []loop.Loop{accounts.Unused(d, c.LegacyTokenCleanUpPeriod)}, ""
+		}},
 		{"root-ca-certificate-publisher-controller", "root-ca-cert-publisher", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
 			if len(c.RootCA) == 0 {
 				return nil, "no root certificate: set --root-ca-file"
@@ -59,13 +76,38 @@ func table() []controller {
 		{"cronjob-controller", "cronjob", one(jobs.CronJobs)},
 		{"ttl-after-finished-controller", "ttl-after-finished", one(jobs.TTL)},
 		{"disruption-controller", "disruption", func(d loop.Deps, _ *Config) ([]loop.Loop, string) { return disruption.New(d), "" }},
+		{"certificatesigningrequest-signing-controller", "csrsigning", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
+			if len(c.Signers) == 0 {
+				return nil, "no authority to sign with: set --cluster-signing-cert-file and --cluster-signing-key-file"
+			}
+			return certificates.Signing(d, c.Signers, c.SigningDuration), ""
+		}},
+		{"certificatesigningrequest-approving-controller", "csrapproving", one(certificates.Approving)},
+		{"certificatesigningrequest-cleaner-controller", "csrcleaner", one(certificates.Cleaner)},
+		{"podcertificaterequest-cleaner-controller", "", one(certificates.PodCleaner)},
+		{"kube-apiserver-serving-clustertrustbundle-publisher-controller", "", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
+			if len(c.RootCA) == 0 {
+				return nil, "no root certificate: set --root-ca-file"
+			}
+			return []loop.Loop{certificates.Publisher(d, c.RootCA)}, ""
+		}},
 		{"clusterrole-aggregation-controller", "clusterrole-aggregation", one(clusterroles.New)},
+		{"resourcequota-controller", "resourcequota", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
+			return []loop.Loop{quotas.New(d, c.ResourceQuotaSyncPeriod)}, ""
+		}},
+		{"service-cidr-controller", "", one(servicecidrs.New)},
 		{"endpointslice-controller", "endpointslice", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
 			return []loop.Loop{endpoints.Slices(d, c.EndpointSliceUpdatesBatchPeriod, c.MaxEndpointsPerSlice)}, ""
 		}},
 		{"endpoints-controller", "endpoint", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
 			return []loop.Loop{endpoints.Legacy(d, c.EndpointUpdatesBatchPeriod)}, ""
 		}},
+		{"endpointslice-mirroring-controller", "endpointslicemirroring", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
+			return []loop.Loop{endpoints.Mirroring(d, c.MirroringUpdatesBatchPeriod, c.MirroringMaxEndpointsPerSubset)}, ""
+		}},
+		{"ttl-controller", "ttl", one(nodes.TTL)},
+		{"bootstrap-signer-controller", "bootstrapsigner", one(bootstrap.Signer)},
+		{"token-cleaner-controller", "tokencleaner", one(bootstrap.Cleaner)},
 		{"node-ipam-controller", "nodeipam", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
 			if !c.AllocateNodeCIDRs {
 				return nil, "--allocate-node-cidrs is false"
@@ -83,7 +125,15 @@ func table() []controller {
 		{"pod-garbage-collector-controller", "podgc", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
 			return nodes.PodGC(d, c.TerminatedPodGCThreshold), ""
 		}},
-		{"persistentvolumeclaim-protection-controller", "pvc-protection", one(protection.Claims)},
+		{"persistentvolume-binder-controller", "persistentvolume-binder", func(d loop.Deps, c *Config) ([]loop.Loop, string) {
+			return volumes.Binder(d, c.ClaimSyncPeriod), ""
+		}},
+		{"resourceclaim-controller", "resource-claim-controller", func(d loop.Deps, _ *Config) ([]loop.Loop, string) { return resourceclaims.New(d), "" }},
+		{"ephemeral-volume-controller", "ephemeral-volume", one(volumes.Ephemeral)},
+		{"storage-version-migrator-controller", "svm", one(migration.New)},
+		{"persistentvolumeclaim-protection-controller", "pvc-protection", func(d loop.Deps, _ *Config) ([]loop.Loop, string) {
+			return []loop.Loop{protection.Claims(d), protection.Unused(d)}, ""
+		}},
 		{"persistentvolume-protection-controller", "pv-protection", one(protection.Volumes)},
 		{"volumeattributesclass-protection-controller", "", one(protection.AttributesClasses)},
 	}
@@ -103,53 +153,6 @@ func ranges(c *Config) []nodes.Range {
 	return out
 }
 
-// elsewhere is upstream's controllers that are not here. They may be named,
-// so that a command line written for upstream is taken.
-var elsewhere = []string{
-	"serviceaccount-token-controller", "endpointslice-mirroring-controller", "resourcequota-controller",
-	"horizontal-pod-autoscaler-controller",
-	"certificatesigningrequest-signing-controller", "certificatesigningrequest-approving-controller",
-	"certificatesigningrequest-cleaner-controller", "podcertificaterequest-cleaner-controller", "ttl-controller",
-	"bootstrap-signer-controller", "token-cleaner-controller", "device-taint-eviction-controller",
-	"persistentvolume-binder-controller", "persistentvolume-attach-detach-controller", "persistentvolume-expander-controller",
-	"podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
-	"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourceclaim-controller",
-	"resourcepoolstatusrequest-controller", "legacy-serviceaccount-token-cleaner-controller",
-	"validatingadmissionpolicy-status-controller", "service-cidr-controller",
-	"storage-version-migrator-controller", "selinux-warning-controller",
-}
-
-// enabled is upstream's rule: the first entry that names a controller decides,
-// and else whether there is a star.
-func enabled(c controller, asked []string) bool {
-	for _, a := range asked {
-		switch a {
-		case c.name, c.alias:
-			return true
-		case "-" + c.name, "-" + c.alias:
-			return false
-		}
-	}
-	return slices.Contains(asked, "*")
-}
-
-func unknownControllers(asked []string) error {
-	known := map[string]bool{"*": true}
-	for _, c := range table() {
-		known[c.name], known[c.alias] = true, true
-	}
-	for _, name := range elsewhere {
-		known[name] = true
-	}
-	delete(known, "") // no alias
-	for _, a := range asked {
-		if !known[strings.TrimPrefix(a, "-")] {
-			return fmt.Errorf("%q is not in the list of known controllers", a)
-		}
-	}
-	return nil
-}
-
 // build makes the loops of the controllers that are asked for.
 func build(d loop.Deps, c *Config) []inspect.Controller {
 	var out []inspect.Controller
@@ -162,6 +165,3 @@ func build(d loop.Deps, c *Config) []inspect.Controller {
 	}
 	return out
 }
-
-// unserved tells whether somebody asks for a controller that is not here.
-func unserved(asked string) bool { return slices.Contains(elsewhere, asked) }

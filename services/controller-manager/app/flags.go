@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/pflag"
@@ -14,6 +15,7 @@ import (
 
 	"coracle.local/libs/pki"
 	"coracle.local/libs/serve"
+	"coracle.local/services/controller-manager/internal/quotas"
 )
 
 // Flags are the command line, in upstream's names.
@@ -24,10 +26,11 @@ type Flags struct {
 	files                   serve.TLSFiles
 	elect                   bool
 	election                Election
-	rootCA                  string
+	rootCA, accountKey      string
 	clusterCIDR, serviceIPs string
 	collect                 bool
 	workers                 map[string]*int
+	signing                 signingFlags
 }
 
 // syncs is upstream's flags for how many keys a controller works on at once.
@@ -36,7 +39,9 @@ var syncs = map[string]string{
 	"statefulset": "statefulset-controller", "daemonset": "daemonset-controller", "job": "job-controller",
 	"cron-job": "cronjob-controller", "ttl-after-finished": "ttl-after-finished-controller",
 	"endpoint": "endpoints-controller", "service-endpoint": "endpointslice-controller",
-	"namespace": "namespace-controller", "gc": "garbage-collector-controller",
+	"serviceaccount-token": "serviceaccount-token-controller",
+	"namespace":            "namespace-controller", "gc": "garbage-collector-controller",
+	"resource-quota": "resourcequota-controller",
 }
 
 // Add declares the flags.
@@ -47,8 +52,10 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.address, "bind-address", "0.0.0.0", "where gRPC, health and metrics are served")
 	fs.IntVar(&f.port, "secure-port", 10257, "the port of --bind-address; 0 serves nothing")
 	f.files.AddFlags(fs)
+	f.signing.add(fs)
 	fs.StringVar(&f.rootCA, "root-ca-file", "", "the certificates published in every namespace (default: the kubeconfig's authority)")
-	_ = fs.String("service-account-private-key-file", "", "taken for upstream's sake: the API server signs tokens")
+	fs.StringVar(&f.accountKey, "service-account-private-key-file", "", "the key that signs the tokens kept in Secrets")
+	fs.DurationVar(&c.LegacyTokenCleanUpPeriod, "legacy-service-account-token-clean-up-period", 0, "how long such tokens stay unused before they go, if they were made by themselves (default 8760h0m0s)")
 	_ = fs.String("cluster-name", "kubernetes", "taken for upstream's sake")
 	fs.BoolVar(&c.AllocateNodeCIDRs, "allocate-node-cidrs", false, "give every node a part of --cluster-cidr for its pods")
 	fs.StringVar(&f.clusterCIDR, "cluster-cidr", "", "the address range of pods, or one of each family")
@@ -63,14 +70,20 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.IntVar(&c.LargeClusterSizeThreshold, "large-cluster-size-threshold", 50, "from how many nodes on a zone is large")
 	fs.Float64Var(&c.UnhealthyZoneThreshold, "unhealthy-zone-threshold", 0.55, "which part of nodes not ready makes a zone unhealthy")
 	fs.IntVar(&c.TerminatedPodGCThreshold, "terminated-pod-gc-threshold", 12500, "how many ended pods may stay; negative is no limit")
+	fs.DurationVar(&c.ResourceQuotaSyncPeriod, "resource-quota-sync-period", quotas.Resync, "how often quotas are recounted even if nothing was seen to change")
 	fs.Int32Var(&c.MaxEndpointsPerSlice, "max-endpoints-per-slice", 100, "how many endpoints an EndpointSlice may have")
 	fs.DurationVar(&c.EndpointUpdatesBatchPeriod, "endpoint-updates-batch-period", 0, "how long changes of pods are gathered for Endpoints")
 	fs.DurationVar(&c.EndpointSliceUpdatesBatchPeriod, "endpointslice-updates-batch-period", 0, "how long changes of pods are gathered for EndpointSlices")
+	fs.IntVar(&c.MirroringMaxEndpointsPerSubset, "mirroring-max-endpoints-per-subset", 1000, "how many addresses of a subset of Endpoints are mirrored")
+	fs.DurationVar(&c.MirroringUpdatesBatchPeriod, "mirroring-endpointslice-updates-batch-period", 0, "how long changes of mirrored EndpointSlices are gathered")
+	fs.DurationVar(&c.ClaimSyncPeriod, "pvclaimbinder-sync-period", 15*time.Second, "how often claims that are not bound are told of again")
 	fs.BoolVar(&f.collect, "enable-garbage-collector", true, "delete what has lost its owners")
 	f.workers = map[string]*int{}
 	for flag, name := range syncs {
 		f.workers[name] = fs.Int("concurrent-"+flag+"-syncs", 0, "how many keys "+name+" works on at once")
 	}
+	const mirroring = "endpointslice-mirroring-controller"
+	f.workers[mirroring] = fs.Int("mirroring-concurrent-service-endpoint-syncs", 0, "how many keys "+mirroring+" works on at once")
 	fs.BoolVar(&f.elect, "leader-elect", true, "work only while holding a Lease, so that several managers can run")
 	fs.StringVar(&f.election.Name, "leader-elect-resource-name", "kube-controller-manager", "the Lease's name")
 	fs.StringVar(&f.election.Namespace, "leader-elect-resource-namespace", "kube-system", "the Lease's namespace")
@@ -105,6 +118,19 @@ func (f *Flags) Config(log *zap.Logger) (Config, error) {
 		return cfg, err
 	}
 	if cfg.RootCA, err = f.root(); err != nil {
+		return cfg, err
+	}
+	if f.accountKey != "" {
+		pem, err := os.ReadFile(f.accountKey)
+		if err != nil {
+			return cfg, fmt.Errorf("--service-account-private-key-file: %w", err)
+		}
+		if cfg.ServiceAccountKey, err = pki.ParseKey(pem); err != nil {
+			return cfg, fmt.Errorf("--service-account-private-key-file: %w", err)
+		}
+	}
+	cfg.SigningDuration = f.signing.duration
+	if cfg.Signers, err = f.signing.authorities(); err != nil {
 		return cfg, err
 	}
 	for _, name := range cfg.Controllers {

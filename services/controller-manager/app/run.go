@@ -74,7 +74,7 @@ func run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	journal := &loop.Journal{}
-	m := &manager{cfg: cfg, api: cluster.NewGRPC(ctx, cfg.Conn, cfg.Log)}
+	m := &manager{cfg: cfg, api: cluster.NewGRPC(ctx, cfg.Conn, cfg.REST, cfg.Log)}
 	m.service = &inspect.Service{Journal: journal, Leading: m.leading.Load, Controllers: build(loop.Deps{
 		Log: cfg.Log, API: m.api, Clock: cfg.Clock, Journal: journal, Metrics: metrics, Tracer: cfg.Tracer, Workers: cfg.Workers,
 	}, &cfg)}

@@ -30,6 +30,11 @@ type API struct {
 	// Fail, if not nil, is asked before every call, one at a time, and may
 	// refuse it.
 	Fail func(verb string, k *kinds.Kind, namespace, name string) error
+	// Review, if not nil, fills in the answer of what is created to be
+	// answered and not kept.
+	Review func(o kinds.Object)
+	// DiscoveryErr, if not nil, comes with what Discover answers.
+	DiscoveryErr error
 
 	mu       sync.Mutex
 	revision int64
@@ -38,6 +43,7 @@ type API struct {
 	events   []Event
 	calls    []string
 	log      []change
+	beyond   beyond
 	changed  chan struct{} // closed and replaced at every change
 
 	delivery sync.Mutex
@@ -58,12 +64,12 @@ func (a *API) Seed(objects ...kinds.Object) {
 	for _, o := range objects {
 		o = clone(o)
 		if o.GetUID() == "" {
-			o.SetUID(types.UID(kinds.ForObject(o).Plural + "-" + o.GetName()))
+			o.SetUID(types.UID(a.kindOf(o).Plural + "-" + o.GetName()))
 		}
 		if o.GetCreationTimestamp().Time.IsZero() {
 			o.SetCreationTimestamp(metav1.NewTime(a.Clock.Now()))
 		}
-		old := a.objects[kinds.ForObject(o)][key(o)]
+		old := a.objects[a.kindOf(o)][key(o)]
 		a.put(old, o)
 	}
 	a.mu.Unlock()
@@ -103,7 +109,7 @@ func (a *API) put(old, o kinds.Object) {
 	a.revision++
 	version := strconv.FormatInt(a.revision, 10)
 	if o == nil {
-		k := kinds.ForObject(old)
+		k := a.kindOf(old)
 		delete(a.objects[k], key(old))
 		gone := clone(old)
 		gone.SetResourceVersion(version)
@@ -111,7 +117,7 @@ func (a *API) put(old, o kinds.Object) {
 		return
 	}
 	o.SetResourceVersion(version)
-	k := kinds.ForObject(o)
+	k := a.kindOf(o)
 	if a.objects[k] == nil {
 		a.objects[k] = map[cache.ObjectName]kinds.Object{}
 	}
@@ -155,6 +161,13 @@ func (a *API) List(_ context.Context, k *kinds.Kind, namespace string) ([]kinds.
 	return a.all(k, namespace), nil
 }
 
+// Revision implements cluster.Calls.
+func (a *API) Revision(context.Context, *kinds.Kind) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return strconv.FormatInt(a.revision, 10), nil
+}
+
 func (a *API) all(k *kinds.Kind, namespace string) []kinds.Object {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -170,7 +183,7 @@ func (a *API) all(k *kinds.Kind, namespace string) []kinds.Object {
 
 // Create implements cluster.Calls.
 func (a *API) Create(_ context.Context, o kinds.Object) (kinds.Object, error) {
-	k := kinds.ForObject(o)
+	k := a.kindOf(o)
 	if err := a.begin("create", k, o.GetNamespace(), o.GetName()); err != nil {
 		return nil, err
 	}
@@ -178,6 +191,12 @@ func (a *API) Create(_ context.Context, o kinds.Object) (kinds.Object, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o = clone(o)
+	if !k.Stored() && kinds.ByResource(k.GroupVersionResource()) == k {
+		if a.Review != nil {
+			a.Review(o)
+		}
+		return o, nil
+	}
 	if o.GetName() == "" {
 		o.SetName(o.GetGenerateName() + strconv.FormatInt(a.revision+1, 36))
 	}

@@ -45,6 +45,9 @@ func (a *API) Metadata(k *kinds.Kind) cluster.Cache { return a.Cache(k) }
 // Named implements cluster.API. It is the cache of all, which tests bear.
 func (a *API) Named(k *kinds.Kind, _ string) cluster.Cache { return a.Cache(k) }
 
+// Selected implements cluster.API, as Named does.
+func (a *API) Selected(k *kinds.Kind, _ string) cluster.Cache { return a.Cache(k) }
+
 // Hold keeps the cache of a kind where it is, until it is let go.
 func (a *API) Hold(k *kinds.Kind, held bool) {
 	a.mu.Lock()

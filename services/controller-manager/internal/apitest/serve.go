@@ -171,17 +171,28 @@ func (a *API) list(k *kinds.Kind, s grpc.ServerStream) error {
 	if err := meta.SetList(out, items); err != nil {
 		return err
 	}
+	m, err := meta.ListAccessor(out)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	m.SetResourceVersion(strconv.FormatInt(a.revision, 10))
+	a.mu.Unlock()
 	return s.SendMsg(out)
 }
 
-// watch streams a kind; of selectors it knows metadata.name alone.
+// watch streams a kind; of selectors it knows metadata.name alone, and takes
+// others for all.
 func (a *API) watch(k *kinds.Kind, s grpc.ServerStream) error {
 	r := &apiv1.WatchRequest{}
 	if err := s.RecvMsg(r); err != nil {
 		return err
 	}
-	name := strings.TrimPrefix(r.GetFieldSelector(), "metadata.name=")
-	wanted := func(o kinds.Object) bool { return kinds.ForObject(o) == k && (name == "" || o.GetName() == name) }
+	name, _ := strings.CutPrefix(r.GetFieldSelector(), "metadata.name=")
+	if strings.Contains(name, "=") {
+		name = ""
+	}
+	wanted := func(o kinds.Object) bool { return a.kindOf(o) == k && (name == "" || o.GetName() == name) }
 	a.mu.Lock()
 	var first []kinds.Object
 	for _, o := range a.objects[k] {

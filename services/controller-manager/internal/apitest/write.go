@@ -19,7 +19,7 @@ import (
 
 // Update implements cluster.Calls.
 func (a *API) Update(_ context.Context, o kinds.Object, subresource string) (kinds.Object, error) {
-	k := kinds.ForObject(o)
+	k := a.kindOf(o)
 	if err := a.begin("update"+slash(subresource), k, o.GetNamespace(), o.GetName()); err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (a *API) update(k *kinds.Kind, o kinds.Object, subresource string) (kinds.O
 	o.SetDeletionTimestamp(old.GetDeletionTimestamp())
 	o.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
 	o.SetGeneration(old.GetGeneration())
-	part(o, old, subresource)
+	a.part(o, old, subresource)
 	if reflect.DeepEqual(o, old) {
 		return clone(o), nil
 	}
@@ -68,9 +68,9 @@ func (a *API) update(k *kinds.Kind, o kinds.Object, subresource string) (kinds.O
 }
 
 // part lets a subresource change only what is its own.
-func part(o, old kinds.Object, subresource string) {
+func (a *API) part(o, old kinds.Object, subresource string) {
 	switch subresource {
-	case "status":
+	case "status", "approval":
 		// As upstream's strategies: metadata may change with the status.
 		reset(o, old, "Spec")
 	case "finalize":
@@ -78,7 +78,7 @@ func part(o, old kinds.Object, subresource string) {
 		reset(o, old, "ObjectMeta", "Spec", "Status")
 		o.(*corev1.Namespace).Spec.Finalizers = finalizers
 	default:
-		if kinds.ForObject(o).HasSubresource("status") {
+		if a.kindOf(o).HasSubresource("status") {
 			reset(o, old, "Status")
 		}
 		if spec := specOf(o); spec != nil && !reflect.DeepEqual(spec, specOf(old)) {
@@ -138,6 +138,9 @@ func (a *API) Patch(_ context.Context, k *kinds.Kind, namespace, name string, pt
 func patched(k *kinds.Kind, pt types.PatchType, before, data []byte) ([]byte, error) {
 	switch pt {
 	case types.StrategicMergePatchType:
+		if kinds.ByResource(k.GroupVersionResource()) != k {
+			return nil, fmt.Errorf("custom resources have no strategic merge patches")
+		}
 		return strategicpatch.StrategicMergePatch(before, data, k.New())
 	case types.MergePatchType:
 		return jsonpatch.MergePatch(before, data)

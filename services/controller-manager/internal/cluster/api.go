@@ -21,6 +21,8 @@ type Calls interface {
 	Get(ctx context.Context, k *kinds.Kind, namespace, name string) (kinds.Object, error)
 	// List reads the present state, not a cache. An empty namespace is all.
 	List(ctx context.Context, k *kinds.Kind, namespace string) ([]kinds.Object, error)
+	// Revision is the resource version that a list of the kind has now.
+	Revision(ctx context.Context, k *kinds.Kind) (string, error)
 	Create(ctx context.Context, o kinds.Object) (kinds.Object, error)
 	// Update writes the object, or one subresource of it if that is not empty.
 	Update(ctx context.Context, o kinds.Object, subresource string) (kinds.Object, error)
@@ -28,6 +30,10 @@ type Calls interface {
 	Delete(ctx context.Context, k *kinds.Kind, namespace, name string, o metav1.DeleteOptions) error
 	// DeleteCollection deletes everything of a kind in a namespace.
 	DeleteCollection(ctx context.Context, k *kinds.Kind, namespace string, o metav1.DeleteOptions) error
+	// Discover asks for the kinds beyond the table that can be deleted. What of
+	// them could be learned comes with the error, which is a *DiscoveryError if
+	// only some groups failed.
+	Discover(ctx context.Context) ([]*kinds.Kind, error)
 }
 
 // API is Calls, caches and events: all that a controller may touch.
@@ -40,6 +46,10 @@ type API interface {
 	Metadata(k *kinds.Kind) Cache
 	// Named is a cache of only the objects of a name, whatever their namespace.
 	Named(k *kinds.Kind, name string) Cache
+	// Selected is a cache of only the objects that match a field selector.
+	Selected(k *kinds.Kind, fields string) Cache
+	// Extensions is the kinds beyond the table.
+	Extensions() Extensions
 	// Recorder writes events in the name of a component.
 	Recorder(component string) record.EventRecorder
 }
@@ -63,4 +73,24 @@ type Cache interface {
 	// Synced is closed when the initial state is in the store and every
 	// listener was told of it.
 	Synced() <-chan struct{}
+}
+
+// Extensions is the kinds that are not in the table: custom resources, and what
+// other API servers serve behind this one. They come and go. Their rows are
+// made as they are found, and of their objects only metadata is read, as
+// *metav1.PartialObjectMetadata.
+type Extensions interface {
+	// Index adds an index to the cache of every kind, OnChange a listener to
+	// changes of all objects, OnKind one to kinds whose objects are all known
+	// by now. All are called before anything runs.
+	Index(name string, keys cache.IndexFunc)
+	OnChange(func(k *kinds.Kind, before, after kinds.Object))
+	OnKind(func(k *kinds.Kind))
+	// Caches is the caches of the kinds there are.
+	Caches() []Cache
+	// Reads is the caches that must be filled before Discover knows anything.
+	Reads() []Cache
+	// Settled tells whether the objects of the kinds found at the start are
+	// known, or were waited for long enough.
+	Settled() bool
 }

@@ -27,7 +27,7 @@ func secret(name string) *corev1.Secret {
 func TestCallsOverGRPC(t *testing.T) {
 	api := apitest.NewAPI(clock.RealClock{})
 	ctx := t.Context()
-	g := cluster.NewGRPC(ctx, api.Connect(t), zaptest.NewLogger(t))
+	g := cluster.NewGRPC(ctx, api.Connect(t), nil, zaptest.NewLogger(t))
 	k := kinds.For[*corev1.Secret]()
 	made, err := g.Create(ctx, secret("a"))
 	if err != nil || made.GetUID() == "" || made.GetResourceVersion() == "" {
@@ -97,7 +97,7 @@ func TestCachesAreFilledAndTell(t *testing.T) {
 	conn := api.Connect(t)
 	api.Seed(secret("first"))
 	ctx, cancel := context.WithCancel(context.Background())
-	g := cluster.NewGRPC(ctx, conn, zaptest.NewLogger(t))
+	g := cluster.NewGRPC(ctx, conn, nil, zaptest.NewLogger(t))
 
 	whole := cluster.Of[*corev1.Pod](g)
 	slim := g.Metadata(kinds.For[*corev1.Secret]())

@@ -29,8 +29,8 @@ func (c *informed) open(f *client.Informers) {
 		transform = onlyMetadata
 	}
 	options := []client.InformerOption{client.WithIndexers(c.indexers), client.WithTransform(transform)}
-	if c.scope.name != "" {
-		options = append(options, client.WithFieldSelector("metadata.name="+c.scope.name))
+	if c.scope.fields != "" {
+		options = append(options, client.WithFieldSelector(c.scope.fields))
 	}
 	inf := client.DynamicInformer(f, c.scope.kind, options...)
 	c.indexer = inf.GetIndexer()

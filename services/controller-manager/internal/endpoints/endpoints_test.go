@@ -14,6 +14,7 @@ import (
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/loop"
 )
 
 func service(ports ...corev1.ServicePort) *corev1.Service {
@@ -181,6 +182,31 @@ func TestHeadlessAndGone(t *testing.T) {
 	b.Settle()
 	if _, ok := apitest.Find[*corev1.Endpoints](b, "default", "web"); ok {
 		t.Fatal("the endpoints of a Service that is gone")
+	}
+}
+
+func TestLeavesAloneWhatNeverHadAService(t *testing.T) {
+	b := bench(t)
+	b.API.Seed(&corev1.Endpoints{ObjectMeta: apitest.Meta("own")})
+	b.Advance(time.Minute)
+	apitest.Change(b, "default", "own", func(e *corev1.Endpoints) { e.Labels = map[string]string{"a": "b"} })
+	b.Advance(time.Minute)
+	apitest.Get[*corev1.Endpoints](b, "default", "own")
+}
+
+func TestLeftoversOfTheTimeBefore(t *testing.T) {
+	started := make(chan struct{})
+	l := &leftovers{synced: func() <-chan struct{} { return started }}
+	old, own := &corev1.Endpoints{ObjectMeta: apitest.Meta("old")}, &corev1.Endpoints{ObjectMeta: apitest.Meta("own")}
+	l.endpoints(nil, old)
+	close(started)
+	l.endpoints(nil, own)
+	if !l.is(loop.Key{Namespace: "default", Name: "old"}, true) || l.is(loop.Key{Namespace: "default", Name: "own"}, true) {
+		t.Fatalf("leftovers %v", l.keys)
+	}
+	l.is(loop.Key{Namespace: "default", Name: "old"}, false) // its Service came
+	if l.is(loop.Key{Namespace: "default", Name: "old"}, true) {
+		t.Fatal("a Service that comes and is not seen to go")
 	}
 }
 

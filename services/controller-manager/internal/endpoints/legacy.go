@@ -12,7 +12,6 @@ import (
 
 	"coracle.local/services/controller-manager/internal/cluster"
 	"coracle.local/services/controller-manager/internal/loop"
-	"coracle.local/services/controller-manager/internal/owner"
 	"coracle.local/services/controller-manager/internal/plan"
 )
 
@@ -36,14 +35,17 @@ type legacyState struct {
 func Legacy(d loop.Deps, batch time.Duration) loop.Loop {
 	services := newServices(d.API, batch)
 	endpoints := cluster.Of[*corev1.Endpoints](d.API)
-	sources := append(services.sources(), loop.Source[loop.Key]{Cache: endpoints, Keys: owner.Self})
+	left := &leftovers{synced: endpoints.Synced}
+	sources := append(services.sources(),
+		loop.Source[loop.Key]{Cache: services.services, Keys: left.service},
+		loop.Source[loop.Key]{Cache: endpoints, Keys: left.endpoints})
 	return loop.New(d, loop.Spec[loop.Key, legacyState]{
 		Name: "endpoints-controller", Component: "endpoint-controller", Sources: sources,
 		Observe: func(k loop.Key, _ time.Time) (legacyState, bool) {
 			b, found, wanted := services.observe(k)
 			have, ok := cluster.Get[*corev1.Endpoints](endpoints, k.Namespace, k.Name)
 			s := legacyState{backed: b, Key: k, Have: have}
-			return s, wanted || !found && ok
+			return s, wanted || left.is(k, !found && ok)
 		},
 		Compute: computeLegacy,
 	})
@@ -94,9 +96,7 @@ func computeLegacy(s legacyState, _ time.Time) plan.Plan {
 	}}}}}
 }
 
-// leftover deletes the Endpoints of a Service that is gone. Those without a
-// Service that nobody marked as ours may be somebody's own: upstream deletes
-// them as well, when it starts.
+// leftover deletes the Endpoints of a Service that is gone.
 func leftover(s legacyState) plan.Plan {
 	if _, lock := s.Have.Annotations[resourcelock.LeaderElectionRecordAnnotationKey]; lock {
 		return plan.Plan{}

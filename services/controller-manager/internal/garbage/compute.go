@@ -29,6 +29,8 @@ const (
 	unknown
 	// misplaced is in a namespace, and the dependent is not.
 	misplaced
+	// strange is of a kind that nobody knows.
+	strange
 )
 
 type owner struct {
@@ -42,11 +44,19 @@ type state struct {
 	Item       item
 	Owners     []owner
 	Dependents []item
+	// Unsettled says that there may be more dependents than are known.
+	Unsettled bool
 }
+
+// settling is how soon an object whose dependents are not all known is looked
+// at again.
+const settling = time.Second
 
 func compute(s state, _ time.Time) plan.Plan {
 	o := s.Item
 	switch {
+	case s.Unsettled && (orphaningDependents(o) || deletingDependents(o)):
+		return plan.Plan{After: settling}
 	case orphaningDependents(o):
 		return orphan(s)
 	case deletingDependents(o):
@@ -58,7 +68,9 @@ func compute(s state, _ time.Time) plan.Plan {
 	var ask plan.Parallel
 	var asked []int
 	var p plan.Plan
+	undecided := false
 	for i, x := range s.Owners {
+		undecided = undecided || x.Is == misplaced || x.Is == strange
 		switch x.Is {
 		case unknown:
 			ask.Parts = append(ask.Parts, plan.Get{Kind: x.Kind, Namespace: x.Namespace, Name: x.Name})
@@ -71,6 +83,9 @@ func compute(s state, _ time.Time) plan.Plan {
 			})
 			named(p.Do[len(p.Do)-1].(plan.Event).About, o)
 		}
+	}
+	if undecided {
+		return p // what one owner is cannot be told, so nothing is done about the others
 	}
 	if len(asked) == 0 {
 		decided := decide(s)
@@ -186,34 +201,51 @@ func remove(i item, policy metav1.DeletionPropagation, changed bool) plan.Action
 	return d
 }
 
-func patch(i item, metadata map[string]any) plan.Action {
+// patch changes metadata. Kinds of the table take strategic merge patches, which
+// name what changes; others take merge patches, which need whole lists and
+// therefore the version these were read at.
+func patch(i item, strategic, merge map[string]any) plan.Action {
+	p := plan.Patch{Kind: i.Kind, Namespace: i.Namespace, Name: i.Name, Type: types.StrategicMergePatchType, MayMiss: true}
+	metadata := strategic
+	if kinds.ByResource(i.Kind.GroupVersionResource()) != i.Kind {
+		p.Type, metadata = types.MergePatchType, merge
+		metadata["resourceVersion"] = i.GetResourceVersion()
+	}
 	metadata["uid"] = i.GetUID()
-	data, err := json.Marshal(map[string]any{"metadata": metadata})
-	if err != nil {
+	var err error
+	if p.Data, err = json.Marshal(map[string]any{"metadata": metadata}); err != nil {
 		panic(err) // strings and booleans always marshal
 	}
-	return plan.Patch{Kind: i.Kind, Namespace: i.Namespace, Name: i.Name, Type: types.StrategicMergePatchType, Data: data, MayMiss: true}
+	return p
 }
 
 func release(i item, owners ...types.UID) plan.Action {
-	var refs []map[string]string
+	var gone []map[string]string
 	for _, uid := range owners {
-		refs = append(refs, map[string]string{"$patch": "delete", "uid": string(uid)})
+		gone = append(gone, map[string]string{"$patch": "delete", "uid": string(uid)})
 	}
-	return patch(i, map[string]any{"ownerReferences": refs})
+	left := []metav1.OwnerReference{}
+	for _, r := range i.GetOwnerReferences() {
+		if !slices.Contains(owners, r.UID) {
+			left = append(left, r)
+		}
+	}
+	return patch(i, map[string]any{"ownerReferences": gone}, map[string]any{"ownerReferences": left})
 }
 
 func unblock(i item) plan.Action {
-	var refs []metav1.OwnerReference
+	var changed, all []metav1.OwnerReference
 	for _, r := range i.GetOwnerReferences() {
 		if blocks(r) {
 			r.BlockOwnerDeletion = ptr.To(false)
-			refs = append(refs, r)
+			changed = append(changed, r)
 		}
+		all = append(all, r)
 	}
-	return patch(i, map[string]any{"ownerReferences": refs})
+	return patch(i, map[string]any{"ownerReferences": changed}, map[string]any{"ownerReferences": all})
 }
 
 func finish(i item, finalizer string) plan.Action {
-	return patch(i, map[string]any{"$deleteFromPrimitiveList/finalizers": []string{finalizer}})
+	left := slices.DeleteFunc(slices.Clone(i.GetFinalizers()), func(f string) bool { return f == finalizer })
+	return patch(i, map[string]any{"$deleteFromPrimitiveList/finalizers": []string{finalizer}}, map[string]any{"finalizers": left})
 }

@@ -48,6 +48,8 @@ type collector struct {
 	kinds  []*kinds.Kind
 	caches map[*kinds.Kind]cluster.Cache
 	named  map[schema.GroupKind]*kinds.Kind
+	// beyond is what comes and goes and is in none of the above.
+	beyond cluster.Extensions
 	// gone remembers UIDs that were seen to be deleted, as a UID never returns:
 	// the thousand dependents of one owner need not ask for it one by one.
 	gone *lru.Cache
@@ -58,7 +60,8 @@ const remember = 4096
 
 // New is garbage-collector-controller.
 func New(d loop.Deps, workers int) loop.Loop {
-	c := &collector{caches: map[*kinds.Kind]cluster.Cache{}, named: map[schema.GroupKind]*kinds.Kind{}, gone: lru.New(remember)}
+	c := &collector{caches: map[*kinds.Kind]cluster.Cache{}, named: map[schema.GroupKind]*kinds.Kind{}, beyond: d.API.Extensions(), gone: lru.New(remember)}
+	c.beyond.Index(byOwner, ownerIndex)
 	for _, k := range kinds.All() {
 		if k.Stored() && k.StoredAs == nil && k.Has("watch") && k.Has("delete") && k != kinds.For[*corev1.Event]() {
 			c.kinds = append(c.kinds, k)
@@ -67,7 +70,10 @@ func New(d loop.Deps, workers int) loop.Loop {
 			c.named[k.GroupVersionKind().GroupKind()] = k
 		}
 	}
-	spec := loop.Spec[Ref, state]{Name: "garbage-collector-controller", Workers: workers, Observe: c.observe, Compute: compute}
+	spec := loop.Spec[Ref, state]{
+		Name: "garbage-collector-controller", Workers: workers, Reads: c.beyond.Reads(),
+		Observe: c.observe, Compute: compute, Listen: c.listen,
+	}
 	for _, k := range c.kinds {
 		spec.Sources = append(spec.Sources, loop.Source[Ref]{Cache: c.caches[k], Keys: func(before, after kinds.Object) []Ref {
 			return c.keys(k, before, after)
@@ -94,18 +100,30 @@ func orphaningDependents(o metav1.Object) bool {
 }
 
 func (c *collector) find(r Ref) (metav1.Object, bool) {
-	if c.caches[r.Kind] == nil {
+	in := c.caches[r.Kind]
+	if in == nil {
+		in = c.extension(func(k *kinds.Kind) bool { return k == r.Kind })
+	}
+	if in == nil {
 		return nil, false
 	}
-	return cluster.Get[metav1.Object](c.caches[r.Kind], r.Namespace, r.Name)
+	return cluster.Get[metav1.Object](in, r.Namespace, r.Name)
 }
 
 // owner is where an owner reference of an object in a namespace points.
 func (c *collector) owner(namespace string, r metav1.OwnerReference) (Ref, bool) {
 	gv, err := schema.ParseGroupVersion(r.APIVersion)
-	k := c.named[gv.WithKind(r.Kind).GroupKind()]
-	if err != nil || k == nil {
+	if err != nil {
 		return Ref{}, false
+	}
+	gk := gv.WithKind(r.Kind).GroupKind()
+	k := c.named[gk]
+	if k == nil {
+		in := c.extension(func(k *kinds.Kind) bool { return k.GroupVersionKind().GroupKind() == gk })
+		if in == nil {
+			return Ref{}, false
+		}
+		k = in.Kind()
 	}
 	if !k.Namespaced {
 		namespace = ""
@@ -115,10 +133,16 @@ func (c *collector) owner(namespace string, r metav1.OwnerReference) (Ref, bool)
 
 func (c *collector) dependents(uid types.UID) []item {
 	var out []item
-	for _, k := range c.kinds {
-		for _, o := range cluster.By[metav1.Object](c.caches[k], byOwner, string(uid)) {
-			out = append(out, item{Ref{k, o.GetNamespace(), o.GetName()}, o})
+	in := func(from cluster.Cache) {
+		for _, o := range cluster.By[metav1.Object](from, byOwner, string(uid)) {
+			out = append(out, item{Ref{from.Kind(), o.GetNamespace(), o.GetName()}, o})
 		}
+	}
+	for _, k := range c.kinds {
+		in(c.caches[k])
+	}
+	for _, from := range c.beyond.Caches() {
+		in(from)
 	}
 	return out
 }
@@ -200,7 +224,7 @@ func (c *collector) observe(r Ref, _ time.Time) (state, bool) {
 	if !ok {
 		return state{}, false
 	}
-	s := state{Item: item{r, o}}
+	s := state{Item: item{r, o}, Unsettled: !c.beyond.Settled()}
 	waiting := false
 	for _, reference := range o.GetOwnerReferences() {
 		x := s.classify(c, reference)
@@ -214,10 +238,10 @@ func (c *collector) observe(r Ref, _ time.Time) (state, bool) {
 }
 
 func (s state) classify(c *collector, r metav1.OwnerReference) owner {
-	x := owner{Reference: r}
+	x := owner{Reference: r, Is: strange}
 	ref, ok := c.owner(s.Item.Namespace, r)
 	if !ok {
-		return x // a kind that nobody knows: leave the object be
+		return x
 	}
 	x.Ref = ref
 	o, found := c.find(ref)

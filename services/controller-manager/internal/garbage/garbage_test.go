@@ -182,6 +182,16 @@ func TestLeavesUnknownAndMisplacedOwnersAlone(t *testing.T) {
 	}
 }
 
+func TestDecidesNothingWithAnOwnerNobodyKnows(t *testing.T) {
+	gone := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "gone", UID: "gone"}
+	strange := metav1.OwnerReference{APIVersion: "example.com/v1", Kind: "Thing", Name: "x", UID: "x"}
+	b := bench(t, owned(&corev1.ConfigMap{}, "c", gone, strange))
+	b.Advance(time.Minute)
+	if refs := apitest.Get[*corev1.ConfigMap](b, "default", "c").OwnerReferences; len(refs) != 2 {
+		t.Fatalf("owners %v", refs)
+	}
+}
+
 func TestACircleIsBroken(t *testing.T) {
 	a, c := owned(&corev1.ConfigMap{}, "a"), owned(&corev1.ConfigMap{}, "b")
 	a.OwnerReferences = []metav1.OwnerReference{ref(c, true)}

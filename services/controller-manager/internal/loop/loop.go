@@ -39,6 +39,11 @@ type Spec[K comparable, S any] struct {
 	// overridden.
 	Workers int
 	Sources []Source[K]
+	// Listen, if not nil, is given a way to have keys looked at for changes that
+	// no source of the list tells of.
+	Listen func(add func(K))
+	// Start is looked at when the loop begins, whatever there is in the caches.
+	Start []K
 	// Reads are the caches that Observe needs beside those of Sources.
 	Reads []cluster.Cache
 	// Observe reads caches; false means that there is nothing to reconcile.
@@ -149,6 +154,9 @@ func New[K comparable, S any](d Deps, spec Spec[K, S]) Loop {
 			}
 		})
 	}
+	if spec.Listen != nil {
+		spec.Listen(func(k K) { l.add(k, 0) })
+	}
 	return l
 }
 
@@ -186,6 +194,7 @@ func (l *loop[K, S]) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+	l.begin()
 	l.state.set(func(s *Status) { s.Running = true })
 	defer l.state.set(func(s *Status) { s.Running = false })
 	// One goroutine waits; workers exist only while they work, because many
@@ -203,6 +212,12 @@ func (l *loop[K, S]) Run(ctx context.Context) error {
 			defer func() { <-slots }()
 			l.process(ctx, k)
 		})
+	}
+}
+
+func (l *loop[K, S]) begin() {
+	for _, k := range l.Start {
+		l.add(k, 0)
 	}
 }
 

@@ -19,9 +19,8 @@ type Stepper interface {
 // Manual implements Loop.
 func (l *loop[K, S]) Manual() Stepper {
 	m := &manual[K, S]{loop: l, clock: l.Clock, failures: map[K]int{}, at: map[K]time.Time{}, first: l.First}
-	l.state.mu.Lock()
-	defer l.state.mu.Unlock()
-	l.queue = m
+	l.state.set(func(*Status) { l.queue = m })
+	l.begin()
 	return m
 }
 

@@ -1,6 +1,7 @@
 package namespaces
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/controller-manager/internal/cluster"
 )
 
 // totals is what is left in a namespace.
@@ -58,8 +60,15 @@ func (t *totals) byFinalizer() string {
 	return strings.Join(out, ", ")
 }
 
+func discoveryText(err error) string {
+	if groups := (*cluster.DiscoveryError)(nil); errors.As(err, &groups) {
+		return fmt.Sprintf("Discovery failed for some groups, %d failing: %v", len(groups.Groups), groups)
+	}
+	return fmt.Sprint(err)
+}
+
 // setConditions tells how a deletion stands, in upstream's words.
-func setConditions(s *corev1.NamespaceStatus, t totals, failed []error, now time.Time) {
+func setConditions(s *corev1.NamespaceStatus, t totals, unknown error, failed []error, now time.Time) {
 	set := func(kind corev1.NamespaceConditionType, bad bool, reason, message, okReason, okMessage string) {
 		c := corev1.NamespaceCondition{Type: kind, Status: corev1.ConditionFalse, Reason: okReason, Message: okMessage, LastTransitionTime: metav1.NewTime(now)}
 		if bad {
@@ -81,7 +90,7 @@ func setConditions(s *corev1.NamespaceStatus, t totals, failed []error, now time
 		errs = append(errs, err.Error())
 	}
 	slices.Sort(errs)
-	set(corev1.NamespaceDeletionDiscoveryFailure, false, "", "", "ResourcesDiscovered", "All resources successfully discovered")
+	set(corev1.NamespaceDeletionDiscoveryFailure, unknown != nil, "DiscoveryFailed", discoveryText(unknown), "ResourcesDiscovered", "All resources successfully discovered")
 	set(corev1.NamespaceDeletionGVParsingFailure, false, "", "", "ParsedGroupVersions", "All legacy kube types successfully parsed")
 	set(corev1.NamespaceDeletionContentFailure, len(errs) > 0, "ContentDeletionFailed",
 		fmt.Sprintf("Failed to delete all resource types, %d remaining: %v", len(errs), strings.Join(errs, ", ")),

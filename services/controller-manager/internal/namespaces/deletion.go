@@ -37,6 +37,7 @@ func Deletion(d loop.Deps) loop.Loop {
 	}
 	return loop.New(d, loop.Spec[loop.Key, *corev1.Namespace]{
 		Name: "namespace-controller", Workers: 10, First: 5 * time.Millisecond, Longest: longest,
+		Reads: d.API.Extensions().Reads(),
 		Sources: []loop.Source[loop.Key]{
 			{Cache: spaces, Delay: settling, Keys: func(before, after kinds.Object) []loop.Key {
 				if after == nil || after.GetDeletionTimestamp() == nil {
@@ -73,11 +74,20 @@ type deletion struct {
 	pending []*kinds.Kind
 	grace   time.Duration
 	failed  []error
+	// beyond is the kinds that are not in the table, unknown why there may be
+	// more of them.
+	beyond  []*kinds.Kind
+	unknown error
 }
 
 // content is the kinds whose objects live in namespaces, pods left out.
-func content() []*kinds.Kind {
+func content(beyond []*kinds.Kind) []*kinds.Kind {
 	var out []*kinds.Kind
+	for _, k := range beyond {
+		if k.Namespaced && k.Has("delete") && k.Has("list") {
+			out = append(out, k)
+		}
+	}
 	for _, k := range kinds.All() {
 		if k.Namespaced && k.Stored() && k.StoredAs == nil && k.Has("delete") && k != kinds.For[*corev1.Pod]() {
 			out = append(out, k)
@@ -96,7 +106,7 @@ func begin(out plan.Outcome, cached *corev1.Namespace, now time.Time) plan.Plan 
 	}
 	d := &deletion{ns: ns, now: now}
 	if ns.Status.Phase == corev1.NamespaceTerminating {
-		return d.pods(plan.Outcome{})
+		return d.discover()
 	}
 	ns = ns.DeepCopy()
 	ns.Status.Phase = corev1.NamespaceTerminating
@@ -105,6 +115,13 @@ func begin(out plan.Outcome, cached *corev1.Namespace, now time.Time) plan.Plan 
 			return plan.Plan{}
 		}
 		d.ns = out.Results[0].Object.(*corev1.Namespace)
+		return d.discover()
+	}}
+}
+
+func (d *deletion) discover() plan.Plan {
+	return plan.Plan{Do: []plan.Action{plan.Discover{}}, Then: func(out plan.Outcome) plan.Plan {
+		d.beyond, d.unknown = out.Results[0].Kinds, out.Results[0].Partial
 		return d.pods(out)
 	}}
 }
@@ -184,15 +201,15 @@ func (d *deletion) pods(plan.Outcome) plan.Plan {
 		if len(d.pending) > 0 {
 			return d.report()
 		}
-		return d.sweep(content(), d.report)
+		return d.sweep(content(d.beyond), d.report)
 	})
 }
 
 // report writes what is left, and ends the namespace if nothing is.
 func (d *deletion) report() plan.Plan {
 	ns := d.ns.DeepCopy()
-	setConditions(&ns.Status, d.totals, d.failed, d.now)
-	done := len(d.pending) == 0 && len(d.failed) == 0
+	setConditions(&ns.Status, d.totals, d.unknown, d.failed, d.now)
+	done := len(d.pending) == 0 && len(d.failed) == 0 && d.unknown == nil
 	var p plan.Plan
 	last := done && slices.Equal(ns.Spec.Finalizers, []corev1.FinalizerName{corev1.FinalizerKubernetes})
 	if !last && !apiequality.Semantic.DeepEqual(ns.Status, d.ns.Status) {
@@ -205,6 +222,8 @@ func (d *deletion) report() plan.Plan {
 		p.Again(d.grace/2 + time.Second)
 	case len(d.totals.finalizers) > 0:
 		p.Again(finalizerWait/2 + time.Second)
+	case d.unknown != nil:
+		p.Err = d.unknown
 	case len(d.failed) == 0:
 		p.Err = fmt.Errorf("unexpected items still remain in namespace: %s for gvr: %v", ns.Name, d.pending[0].GroupVersionResource())
 	}

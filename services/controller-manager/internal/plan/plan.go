@@ -53,6 +53,12 @@ type Result struct {
 	Object kinds.Object
 	// Objects is the answer of a List.
 	Objects []kinds.Object
+	// Kinds is the answer of a Discover. Partial is why an answer may not be all,
+	// or other than wished, which is no failure.
+	Kinds   []*kinds.Kind
+	Partial error
+	// Version is the answer of a Revision.
+	Version string
 	// Each has the results of the parts of a Parallel.
 	Each []Result
 	// Skipped says that it was not done, and that this is no error.

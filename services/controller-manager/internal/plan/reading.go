@@ -49,7 +49,34 @@ func (a List) Run(ctx context.Context, env *Env) Result {
 
 func (a List) String() string { return fmt.Sprintf("list %s in %s", a.Kind, a.Namespace) }
 
-// DeleteAll deletes all objects of a kind in a namespace.
+// Discover asks for the kinds beyond the table. That some or all could not be
+// learned is told, and no failure: there is much to do without them.
+type Discover struct{}
+
+// Run implements Action.
+func (a Discover) Run(ctx context.Context, env *Env) Result {
+	found, err := env.Calls.Discover(ctx)
+	return Result{Kinds: found, Partial: err}
+}
+
+func (a Discover) String() string { return "discover resources" }
+
+// Revision asks for the resource version that a list of a kind has now.
+type Revision struct{ Kind *kinds.Kind }
+
+// Run implements Action.
+func (a Revision) Run(ctx context.Context, env *Env) Result {
+	v, err := env.Calls.Revision(ctx, a.Kind)
+	if err != nil {
+		return Result{Err: fmt.Errorf("%s: %w", a, err)}
+	}
+	return Result{Version: v}
+}
+
+func (a Revision) String() string { return "learn the resource version of " + a.Kind.String() }
+
+// DeleteAll deletes all objects of a kind in a namespace, one by one if the
+// kind cannot do so at once.
 type DeleteAll struct {
 	Kind      *kinds.Kind
 	Namespace string
@@ -58,8 +85,25 @@ type DeleteAll struct {
 
 // Run implements Action.
 func (a DeleteAll) Run(ctx context.Context, env *Env) Result {
+	if !a.Kind.Has("deletecollection") {
+		return a.each(ctx, env)
+	}
 	if err := env.Calls.DeleteCollection(ctx, a.Kind, a.Namespace, a.Options); err != nil {
 		return Result{Err: fmt.Errorf("%s: %w", a, err)}
+	}
+	return Result{}
+}
+
+func (a DeleteAll) each(ctx context.Context, env *Env) Result {
+	objects, err := env.Calls.List(ctx, a.Kind, a.Namespace)
+	if err != nil {
+		return Result{Err: fmt.Errorf("%s: %w", a, err)}
+	}
+	for _, o := range objects {
+		err := env.Calls.Delete(ctx, a.Kind, a.Namespace, o.GetName(), a.Options)
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsMethodNotSupported(err) {
+			return Result{Err: fmt.Errorf("%s: %w", a, err)}
+		}
 	}
 	return Result{}
 }
