@@ -23,6 +23,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"coracle.local/libs/apitest"
 	"coracle.local/libs/client"
 	"coracle.local/libs/flags"
 	kubeletv1 "coracle.local/proto/coracle/kubelet/v1"
@@ -32,7 +33,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start runs a hollow kubelet until the test ends or stop is called.
-func start(t *testing.T, f *fakeAPI, name string) (address string, stop func()) {
+func start(t *testing.T, f *apitest.API, name string) (address string, stop func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,7 +41,7 @@ func start(t *testing.T, f *fakeAPI, name string) (address string, stop func()) 
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	cfg := app.Config{Log: zap.NewNop(), Conn: f.connect(t), Listener: l, Runtime: app.Hollow, NodeName: name}
+	cfg := app.Config{Log: zap.NewNop(), Conn: f.Connect(t, "system:node:"+name), Listener: l, Runtime: app.Hollow, NodeName: name}
 	go func() { done <- app.Run(ctx, cfg) }()
 	stopped := false
 	stop = func() {
@@ -72,8 +73,8 @@ func newPod(name, node string) *corev1.Pod {
 	}
 }
 
-func phase(f *fakeAPI, name string) corev1.PodPhase {
-	if p, ok := get[*corev1.Pod](f, "default", name); ok {
+func phase(f *apitest.API, name string) corev1.PodPhase {
+	if p, ok := apitest.Get[*corev1.Pod](f, "default", name); ok {
 		return p.Status.Phase
 	}
 	return ""
@@ -90,31 +91,31 @@ func dial(t *testing.T, address string) kubeletv1.KubeletServiceClient {
 }
 
 func TestAHollowNode(t *testing.T) {
-	f := newFakeAPI()
-	create(f, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cfg"}})
+	f := apitest.New()
+	apitest.Create(f, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cfg"}})
 	address, stop := start(t, f, "n1")
-	f.until(t, "the node is ready", func() bool {
-		n, ok := get[*corev1.Node](f, "", "n1")
+	f.Until(t, "the node is ready", func() bool {
+		n, ok := apitest.Get[*corev1.Node](f, "", "n1")
 		return ok && slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
 			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
 		})
 	})
-	f.until(t, "the lease", func() bool { _, ok := get[*coordinationv1.Lease](f, "kube-node-lease", "n1"); return ok })
-	create(f, newPod("web", "n1"))
-	create(f, newPod("far", "n2"))
-	f.until(t, "the pod runs", func() bool { return phase(f, "web") == corev1.PodRunning })
+	f.Until(t, "the lease", func() bool { _, ok := apitest.Get[*coordinationv1.Lease](f, "kube-node-lease", "n1"); return ok })
+	apitest.Create(f, newPod("web", "n1"))
+	apitest.Create(f, newPod("far", "n2"))
+	f.Until(t, "the pod runs", func() bool { return phase(f, "web") == corev1.PodRunning })
 	if got := phase(f, "far"); got != corev1.PodPending {
 		t.Errorf("another node's pod is %s", got)
 	}
 	look(t, address)
 	asks(t, address)
 
-	p, _ := get[*corev1.Pod](f, "default", "web")
+	p, _ := apitest.Get[*corev1.Pod](f, "default", "web")
 	gone := p.DeepCopy()
 	now, grace := metav1.Now(), int64(5)
 	gone.DeletionTimestamp, gone.DeletionGracePeriodSeconds = &now, &grace
-	create(f, gone)
-	f.until(t, "the pod is gone", func() bool { return phase(f, "web") == "" })
+	apitest.Create(f, gone)
+	f.Until(t, "the pod is gone", func() bool { return phase(f, "web") == "" })
 	stop()
 }
 
@@ -188,14 +189,14 @@ func asks(t *testing.T, address string) {
 }
 
 func TestManyNodesInOneProcess(t *testing.T) {
-	f := newFakeAPI()
-	create(f, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cfg"}})
+	f := apitest.New()
+	apitest.Create(f, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cfg"}})
 	for _, name := range []string{"n1", "n2", "n3"} {
 		start(t, f, name)
-		create(f, newPod("on-"+name, name))
+		apitest.Create(f, newPod("on-"+name, name))
 	}
 	for _, name := range []string{"n1", "n2", "n3"} {
-		f.until(t, "the pod on "+name, func() bool { return phase(f, "on-"+name) == corev1.PodRunning })
+		f.Until(t, "the pod on "+name, func() bool { return phase(f, "on-"+name) == corev1.PodRunning })
 	}
 }
 

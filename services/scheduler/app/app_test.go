@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	corev1 "k8s.io/api/core/v1"
 
+	"coracle.local/libs/apitest"
 	"coracle.local/libs/client"
 	schedulerv1 "coracle.local/proto/coracle/scheduler/v1"
 	"coracle.local/services/scheduler/app"
@@ -44,9 +45,9 @@ func start(t *testing.T, cfg app.Config) (stop func()) {
 	return stop
 }
 
-func bound(f *fakeAPI) map[string]string {
+func bound(f *apitest.API) map[string]string {
 	nodes := map[string]string{}
-	for _, p := range all[*corev1.Pod](f) {
+	for _, p := range apitest.All[*corev1.Pod](f) {
 		if p.Spec.NodeName != "" {
 			nodes[p.Name] = p.Spec.NodeName
 		}
@@ -54,8 +55,8 @@ func bound(f *fakeAPI) map[string]string {
 	return nodes
 }
 
-func hasEvent(f *fakeAPI, reason, message string) bool {
-	for _, e := range all[*corev1.Event](f) {
+func hasEvent(f *apitest.API, reason, message string) bool {
+	for _, e := range apitest.All[*corev1.Event](f) {
 		if e.Reason == reason && strings.Contains(e.Message, message) && e.Source.Component == "default-scheduler" {
 			return true
 		}
@@ -64,21 +65,21 @@ func hasEvent(f *fakeAPI, reason, message string) bool {
 }
 
 func TestSchedulesOverTheAPI(t *testing.T) {
-	f := newFakeAPI()
-	create(f, harness.NewNode("n1", harness.Capacity("pods", "2")))
-	create(f, harness.NewPod("a"))
-	conn := f.connect(t)
+	f := apitest.New()
+	apitest.Create(f, harness.NewNode("n1", harness.Capacity("pods", "2")))
+	apitest.Create(f, harness.NewPod("a"))
+	conn := f.Connect(t, "system:kube-scheduler")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	start(t, app.Config{Conn: conn, Listener: listener})
-	f.until(t, "the binding of a", func() bool { return bound(f)["a"] == "n1" })
-	f.until(t, "the event", func() bool { return hasEvent(f, "Scheduled", "Successfully assigned default/a to n1") })
+	f.Until(t, "the binding of a", func() bool { return bound(f)["a"] == "n1" })
+	f.Until(t, "the event", func() bool { return hasEvent(f, "Scheduled", "Successfully assigned default/a to n1") })
 
-	create(f, harness.NewPod("b", harness.Requests("cpu", "64")))
-	f.until(t, "the condition of b", func() bool {
-		for _, p := range all[*corev1.Pod](f) {
+	apitest.Create(f, harness.NewPod("b", harness.Requests("cpu", "64")))
+	f.Until(t, "the condition of b", func() bool {
+		for _, p := range apitest.All[*corev1.Pod](f) {
 			for _, c := range p.Status.Conditions {
 				if p.Name == "b" && c.Type == corev1.PodScheduled && c.Reason == "Unschedulable" {
 					return strings.HasPrefix(c.Message, "0/1 nodes are available: 1 Insufficient cpu. preemption:")
@@ -88,8 +89,8 @@ func TestSchedulesOverTheAPI(t *testing.T) {
 		return false
 	})
 	explain(t, listener.Addr().String())
-	create(f, harness.NewNode("n2", harness.Capacity("cpu", "128")))
-	f.until(t, "the binding of b", func() bool { return bound(f)["b"] == "n2" })
+	apitest.Create(f, harness.NewNode("n2", harness.Capacity("cpu", "128")))
+	f.Until(t, "the binding of b", func() bool { return bound(f)["b"] == "n2" })
 }
 
 // explain asks about the pod that has no node.
@@ -114,17 +115,17 @@ func explain(t *testing.T, address string) {
 }
 
 func TestBrokenBindStream(t *testing.T) {
-	f := newFakeAPI()
-	f.breakAfter = 3
-	create(f, harness.NewNode("n1"))
+	f := apitest.New()
+	f.BreakBinds = 3
+	apitest.Create(f, harness.NewNode("n1"))
 	for i := range 8 {
-		create(f, harness.NewPod(fmt.Sprintf("p%d", i)))
+		apitest.Create(f, harness.NewPod(fmt.Sprintf("p%d", i)))
 	}
-	start(t, app.Config{Conn: f.connect(t)})
-	f.until(t, "all bindings", func() bool { return len(bound(f)) == 8 })
+	start(t, app.Config{Conn: f.Connect(t, "system:kube-scheduler")})
+	f.Until(t, "all bindings", func() bool { return len(bound(f)) == 8 })
 	for i := range 8 {
 		name := fmt.Sprintf("p%d", i)
-		f.until(t, "the event of "+name, func() bool { return hasEvent(f, "Scheduled", "default/"+name+" to n1") })
+		f.Until(t, "the event of "+name, func() bool { return hasEvent(f, "Scheduled", "default/"+name+" to n1") })
 	}
 	if hasEvent(f, "FailedScheduling", "") {
 		t.Error("the break was blamed on a pod")
@@ -132,18 +133,18 @@ func TestBrokenBindStream(t *testing.T) {
 }
 
 func TestElection(t *testing.T) {
-	f := newFakeAPI()
-	create(f, harness.NewNode("n1"))
+	f := apitest.New()
+	apitest.Create(f, harness.NewNode("n1"))
 	election := func(identity string) *app.Election {
 		return &app.Election{Identity: identity, LeaseDuration: 60 * time.Second, RenewDeadline: 40 * time.Second, RetryPeriod: 20 * time.Millisecond}
 	}
-	stopFirst := start(t, app.Config{Conn: f.connect(t), Election: election("first")})
-	create(f, harness.NewPod("a"))
-	f.until(t, "the first leads", func() bool { return bound(f)["a"] == "n1" })
-	start(t, app.Config{Conn: f.connect(t), Election: election("second")})
+	stopFirst := start(t, app.Config{Conn: f.Connect(t, "system:kube-scheduler"), Election: election("first")})
+	apitest.Create(f, harness.NewPod("a"))
+	f.Until(t, "the first leads", func() bool { return bound(f)["a"] == "n1" })
+	start(t, app.Config{Conn: f.Connect(t, "system:kube-scheduler"), Election: election("second")})
 	stopFirst()
-	create(f, harness.NewPod("b"))
-	f.until(t, "the second takes over", func() bool { return bound(f)["b"] == "n1" })
+	apitest.Create(f, harness.NewPod("b"))
+	f.Until(t, "the second takes over", func() bool { return bound(f)["b"] == "n1" })
 }
 
 func TestValidate(t *testing.T) {
