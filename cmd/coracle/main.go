@@ -10,18 +10,27 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"coracle.local/cmd/coracle/dropin"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if name, ok := dropin.Named(os.Args[0]); ok {
+		if err := dropin.Run(ctx, name, os.Args[1:]); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+			os.Exit(1)
+		}
+		return
+	}
 	root := &cobra.Command{
 		Use:           "coracle",
 		Short:         "Kubernetes you can carry",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), pkiCommand(), traceCommand())
+	root.AddCommand(upCommand(), dropinCommand(), pkiCommand(), traceCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "coracle:", err)
 		os.Exit(1)

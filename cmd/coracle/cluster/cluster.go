@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -147,7 +148,7 @@ func (c *Cluster) run(ctx context.Context) error {
 }
 
 func (c *Cluster) apiserver(etcd *store.Store, ready func()) apiserver.Config {
-	return apiserver.Config{
+	cfg := apiserver.Config{
 		Log: c.cfg.Log.Named("apiserver"), Etcd: etcd.Client,
 		Listener: c.serves["rest"], GRPCListener: c.serves["grpc"], Pipe: &c.pipe,
 		Certificate: c.keys.APIServer.TLS(), ClientCA: c.keys.CA.CertPEM,
@@ -156,22 +157,35 @@ func (c *Cluster) apiserver(etcd *store.Store, ready func()) apiserver.Config {
 			UsernameHeaders: []string{"X-Remote-User"}, GroupHeaders: []string{"X-Remote-Group"},
 			ExtraHeaderPrefixes: []string{"X-Remote-Extra-"},
 		},
-		SigningKey: c.keys.ServiceAccountKey, KubeletClient: c.keys.KubeletClient.TLS(), KubeletCA: c.keys.CA.Pool(),
+		ProxyClient: c.keys.FrontProxyClient.TLS(), SigningKey: c.keys.ServiceAccountKey, KubeletClient: c.keys.KubeletClient.TLS(), KubeletCA: c.keys.CA.Pool(),
 		EnableAdmission: []string{"NodeRestriction"},
 		Components: []apiserver.Component{
 			{Name: "controller-manager", URL: "https://" + c.ControllerManager}, {Name: "scheduler", URL: "https://" + c.Scheduler},
 		},
 		OnReady: ready,
 	}
+	if c.cfg.APIServer != nil {
+		c.cfg.APIServer(&cfg)
+	}
+	return cfg
 }
 
 // Dial connects to the API server in memory, as a user of the groups.
 func (c *Cluster) Dial(name string, groups ...string) (*client.Conn, error) {
-	cc, err := c.pipe.Dial(&user.DefaultInfo{Name: name, Groups: groups}, append(client.DialOptions(), grpc.WithUserAgent(name))...)
+	cc, err := c.pipe.Dial(&user.DefaultInfo{Name: name, Groups: groups}, append(client.DialOptions(), grpc.WithUserAgent(agent(name)))...)
 	if err != nil {
 		return nil, err
 	}
 	return client.New(cc), nil
+}
+
+// agent is the program that a user runs, by which the fields that it sets are
+// known to be its own.
+func agent(name string) string {
+	if strings.HasPrefix(name, "system:node:") {
+		return "kubelet"
+	}
+	return strings.TrimPrefix(name, "system:")
 }
 
 // Admin connects as the administrator.

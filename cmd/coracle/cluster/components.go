@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"k8s.io/client-go/rest"
+
 	"coracle.local/libs/client"
 	"coracle.local/libs/serve"
 	"coracle.local/libs/trace"
@@ -87,7 +89,21 @@ func (c *Cluster) controllerManager() ([]part, error) {
 	cfg := manager.Config{
 		Log: c.cfg.Log.Named("controller-manager"), Conn: m.conn, Listener: c.serves["controller-manager"], TLS: m.tls, Tracer: m.tracer,
 		Controllers: c.cfg.Controllers, RootCA: c.keys.CA.CertPEM,
+		Signers: manager.AllSigners(manager.Authority{Cert: c.keys.CA.CertPEM, Key: c.keys.CA.KeyPEM}),
+		REST:    c.managerREST, ServiceAccountKey: c.keys.ServiceAccountKey,
 		AllocateNodeCIDRs: true, ClusterCIDRs: []netip.Prefix{PodNetwork},
 	}
 	return []part{m.part("controller-manager", func(ctx context.Context) error { return manager.Run(ctx, cfg) })}, nil
+}
+
+// managerREST is how the controller manager reaches what the typed services do
+// not have, once there is something of the kind.
+func (c *Cluster) managerREST() (*rest.Config, error) {
+	own, err := c.keys.ControllerManager()
+	if err != nil {
+		return nil, fmt.Errorf("certificate of the controller manager: %w", err)
+	}
+	return &rest.Config{Host: c.REST, UserAgent: "kube-controller-manager", TLSClientConfig: rest.TLSClientConfig{
+		CAData: c.keys.CA.CertPEM, CertData: own.CertPEM, KeyData: own.KeyPEM,
+	}}, nil
 }

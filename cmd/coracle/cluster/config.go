@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"go.uber.org/zap"
+
+	apiserver "coracle.local/services/apiserver/app"
 )
 
 // Config says what the cluster is made of. The zero value with a logger is a
@@ -35,6 +37,8 @@ type Config struct {
 	FixedPorts bool
 	// Controllers as the controller manager's --controllers; empty is all.
 	Controllers []string
+	// APIServer, if set, changes how the API server is configured.
+	APIServer func(*apiserver.Config)
 	// OnReady is called once the API server is ready and all components run.
 	OnReady func(*Cluster)
 }
