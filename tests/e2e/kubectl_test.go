@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"coracle.local/cmd/coracle/cluster"
 	"coracle.local/libs/client"
 	"coracle.local/tests/fixture"
+	"coracle.local/tests/samples"
 )
 
 // kubectlPath is upstream's kubectl: the one in $CORACLE_KUBECTL, else the one
@@ -173,19 +173,13 @@ func TestKubectlWalk(t *testing.T) {
 	k.fails(`namespaces "orange" not found`, "get", "namespace", "orange")
 }
 
-// resources is what upstream 1.37 serves, as `kubectl api-resources -o wide`
-// tells it.
-//
-//go:embed testdata/api-resources.txt
-var resources string
-
 func TestKubectlAPIResources(t *testing.T) {
 	c, _ := bare(t)
 	k := newKubectl(t, c)
 	for _, namespaced := range []string{"true", "false"} {
 		got := lines(k.run("api-resources", "--namespaced="+namespaced, "-o", "wide"))
 		var want []string
-		for _, line := range lines(resources) {
+		for _, line := range lines(samples.APIResources) {
 			if strings.Contains(line, " "+namespaced+" ") {
 				want = append(want, line)
 			}

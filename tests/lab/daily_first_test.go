@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"coracle.local/tests/samples"
 )
 
 // TestFirstCommands are those that a newcomer's book begins with.
@@ -104,14 +106,10 @@ func (l *lab) hasRow(table, name, rest string) {
 	l.t.Fatalf("no row %s with %q in\n%s", name, rest, table)
 }
 
-// sameResources compares with what upstream 1.37 prints, in testdata.
+// sameResources compares with what upstream 1.37 prints.
 func (l *lab) sameResources(namespaced string) {
 	l.t.Helper()
-	data, err := os.ReadFile("testdata/api-resources.txt")
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	head, body, _ := strings.Cut(string(data), "\n")
+	head, body, _ := strings.Cut(samples.APIResources, "\n")
 	at := strings.Index(head, "NAMESPACED")
 	want := map[string]bool{}
 	for line := range strings.Lines(body) {

@@ -41,19 +41,20 @@ func upstreamServer(t *testing.T) string {
 	return filepath.Join(bin, "kube-apiserver")
 }
 
-// startUpstream runs upstream's server over the cluster's own etcd and returns
-// how to reach it.
-func startUpstream(t *testing.T, c *fixture.Cluster) *rest.Config {
+// startUpstream runs upstream's server over the cluster's own etcd, with more
+// flags if need be, and returns how to reach it.
+func startUpstream(t *testing.T, c *fixture.Cluster, flags ...string) *rest.Config {
 	t.Helper()
 	port := freePort(t)
 	key := func(name string) string { return filepath.Join(c.Keys, name) }
-	cmd := exec.Command(upstreamServer(t),
-		"--etcd-servers="+c.Etcd, "--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(port),
-		"--tls-cert-file="+key("apiserver.crt"), "--tls-private-key-file="+key("apiserver.key"), "--client-ca-file="+key("ca.crt"),
+	cmd := exec.Command(upstreamServer(t), append([]string{
+		"--etcd-servers=" + c.Etcd, "--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port),
+		"--tls-cert-file=" + key("apiserver.crt"), "--tls-private-key-file=" + key("apiserver.key"), "--client-ca-file=" + key("ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-		"--service-account-key-file="+key("sa.pub"), "--service-account-signing-key-file="+key("sa.key"),
+		"--service-account-key-file=" + key("sa.pub"), "--service-account-signing-key-file=" + key("sa.key"),
 		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=Node,RBAC", "--endpoint-reconciler-type=none",
-		"--cert-dir="+t.TempDir())
+		"--cert-dir=" + t.TempDir(),
+	}, flags...)...)
 	log, err := os.Create(filepath.Join(t.TempDir(), "kube-apiserver.log"))
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,12 @@ import (
 //go:embed samples.yaml
 var file string
 
+// APIResources is what upstream 1.37 serves, as `kubectl api-resources -o wide`
+// tells it.
+//
+//go:embed api-resources.txt
+var APIResources string
+
 // Prepare makes the namespaces that the samples go to, with the accounts that
 // controllers make otherwise. The one named limited has a quota and a limit
 // range in it, which change what others make.
