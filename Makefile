@@ -4,7 +4,7 @@ MODULES := proto libs services/apiserver services/scheduler services/controller-
 	services/kubelet services/kube-proxy cmd/coracle tests
 export COMPOSE_PROJECT_NAME ?= coracle
 
-.PHONY: help build generate fmt lint test lab lab-down up bench images clean
+.PHONY: help build generate fmt lint test test-clients lab lab-down up bench images clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ lint: ## the linters of .golangci.yml and buf
 test: ## everything that can be tested here; the last line tells
 	@tests/run.sh $(MODULES)
 
+test-clients: ## other people's programs, built from their modules: Helm, kwok, kube-state-metrics, Prometheus, upstream's components
+	@tests/clients.sh
+
 up: build ## a cluster in one process, until ctrl-C
 	@if docker info >/dev/null 2>&1; then exec bin/coracle up --docker; else exec bin/coracle up; fi
 
@@ -35,7 +38,8 @@ lab: ## a cluster of containers: NODES=n, default 2
 lab-down: ## remove the lab and all it left
 	@lab/down.sh
 
-images: build ## the lab's images, from bin/
+# The lab's images, from bin/.
+images: build
 	@images/build.sh
 
 bench: build ## the benchmarks; see docs/benchmarks.md
