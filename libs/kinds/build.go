@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -41,6 +42,17 @@ func prefix(p string) option       { return func(k *Kind) { k.Prefix = p } }
 func sub(names ...string) option   { return func(k *Kind) { k.Subresources = names } }
 func storedIn(v string) option     { return func(k *Kind) { k.StorageVersion = v } }
 func verbs(v ...string) option     { return func(k *Kind) { k.Verbs = v } }
+
+func complete[T any](f func(T)) option {
+	return func(k *Kind) { k.Complete = func(o Object) { f(o.(T)) } }
+}
+
+// claimTemplates names what a StatefulSet's claim templates are.
+func claimTemplates(s *appsv1.StatefulSet) {
+	for i := range s.Spec.VolumeClaimTemplates {
+		s.Spec.VolumeClaimTemplates[i].TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}
+	}
+}
 
 func row[T, L any, PT object[T], PL list[L]](group, version, plural string, options ...option) *Kind {
 	t := reflect.TypeFor[T]()

@@ -56,6 +56,9 @@ type Kind struct {
 	// there is no list).
 	New     func() Object
 	NewList func() runtime.Object
+	// Complete sets what an object's message does not carry and its JSON shows:
+	// apiVersion and kind of objects within it. Nil for most kinds.
+	Complete func(Object)
 }
 
 // GroupVersionKind names the kind.

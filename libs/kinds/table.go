@@ -63,7 +63,7 @@ func rows() []*Kind {
 		row[appsv1.DaemonSet, appsv1.DaemonSetList]("apps", "v1", "daemonsets", short("ds"), all, sub("status")),
 		row[appsv1.Deployment, appsv1.DeploymentList]("apps", "v1", "deployments", short("deploy"), all, sub("scale", "status")),
 		row[appsv1.ReplicaSet, appsv1.ReplicaSetList]("apps", "v1", "replicasets", short("rs"), all, sub("scale", "status")),
-		row[appsv1.StatefulSet, appsv1.StatefulSetList]("apps", "v1", "statefulsets", short("sts"), all, sub("scale", "status")),
+		row[appsv1.StatefulSet, appsv1.StatefulSetList]("apps", "v1", "statefulsets", short("sts"), all, sub("scale", "status"), complete(claimTemplates)),
 
 		row[authenticationv1.SelfSubjectReview, none]("authentication.k8s.io", "v1", "selfsubjectreviews", cluster, createOnly),
 		row[authenticationv1.TokenReview, none]("authentication.k8s.io", "v1", "tokenreviews", cluster, createOnly),

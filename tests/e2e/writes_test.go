@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -423,4 +424,60 @@ func TestEvictionHeedsBudgets(t *testing.T) {
 
 func bindRequest(name, uid, node string) *apiv1.BindRequest {
 	return &apiv1.BindRequest{Namespace: "default", Name: name, Uid: uid, Node: node}
+}
+
+// TestSetsWithClaimsAreUpdated: the messages of claim templates do not carry what
+// kind these are, which must not look like a change of them.
+func TestSetsWithClaimsAreUpdated(t *testing.T) {
+	c, _ := bare(t)
+	ctx := context.Background()
+	sets := c.Clients.AppsV1().StatefulSets("default")
+	labels := map[string]string{"app": "db"}
+	set, err := sets.Create(ctx, &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "db"},
+		Spec: appsv1.StatefulSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db", Image: "postgres"}}},
+			},
+			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{{
+				ObjectMeta: metav1.ObjectMeta{Name: "data"},
+				Spec: corev1.PersistentVolumeClaimSpec{
+					AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+					Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+				},
+			}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	three := int32(3)
+	set.Spec.Replicas, set.Spec.VolumeClaimTemplates[0].TypeMeta = &three, metav1.TypeMeta{}
+	if _, err := sets.Update(ctx, set, metav1.UpdateOptions{}); err != nil {
+		t.Errorf("update: %v", err)
+	}
+	if _, err := sets.Patch(ctx, "db", types.MergePatchType, []byte(`{"spec":{"replicas":2}}`), metav1.PatchOptions{}); err != nil {
+		t.Errorf("patch: %v", err)
+	}
+	typed := client.For[*appsv1.StatefulSet](c.Conn)
+	got, err := typed.Get(ctx, "default", "db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Spec.Replicas = &three
+	if _, err := typed.Update(ctx, got); err != nil {
+		t.Errorf("update over gRPC: %v", err)
+	}
+	text, err := c.Clients.AppsV1().RESTClient().Get().AbsPath("/apis/apps/v1/namespaces/default/statefulsets/db").
+		SetHeader("Accept", "application/json").DoRaw(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"kind":"PersistentVolumeClaim"`, `"replicas":3`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s is missing in %s", want, text)
+		}
+	}
 }

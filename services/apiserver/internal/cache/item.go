@@ -88,6 +88,9 @@ func (i *Item) Decode() (kinds.Object, error) {
 		return nil, fmt.Errorf("decode %s %s/%s: %w", i.Kind, i.Namespace, i.Name, err)
 	}
 	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	if i.Kind.Complete != nil {
+		i.Kind.Complete(o)
+	}
 	return o, nil
 }
 

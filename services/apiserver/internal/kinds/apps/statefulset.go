@@ -2,13 +2,13 @@ package apps
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/kinds/cells"
 	"coracle.local/services/apiserver/internal/kinds/core"
 	"coracle.local/services/apiserver/internal/strategy"
@@ -63,10 +63,9 @@ func StatefulSet() strategy.Kind[*appsv1.StatefulSet] {
 func defaultStatefulSet(s *appsv1.StatefulSet) {
 	spec := &s.Spec
 	core.DefaultPodTemplate(&spec.Template)
+	kinds.For[*appsv1.StatefulSet]().Complete(s)
 	for i := range spec.VolumeClaimTemplates {
-		claim := &spec.VolumeClaimTemplates[i]
-		claim.APIVersion, claim.Kind = corev1.SchemeGroupVersion.String(), "PersistentVolumeClaim"
-		core.DefaultClaim(claim)
+		core.DefaultClaim(&spec.VolumeClaimTemplates[i])
 	}
 	defaultTo(&spec.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
 	defaultStatefulSetStrategy(&spec.UpdateStrategy)
