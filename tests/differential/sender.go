@@ -121,7 +121,7 @@ func (r *runner) step(ctx context.Context, step *Step) (Answer, error) {
 	var raw []byte
 	var answer *http.Response
 	for deadline := time.Now().Add(patience); ; {
-		raw, answer, err = r.send(ctx, method, r.fill(path, true), body, step)
+		raw, answer, err = r.send(ctx, method, r.fill(path, true), body, step) //nolint:bodyclose // send has read and closed it
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			return Answer{Body: "no end of the answer"}, nil
 		}

@@ -111,7 +111,7 @@ func (e *extension) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"ext.example.com/v1alpha1","resources":[{"name":"things","singularName":"thing","namespaced":true,"kind":"Thing","verbs":["get","list","watch"]}]}`)
 	case path == root+"/namespaces/default/things" && r.URL.Query().Get("watch") != "":
 		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, "{\"type\":\"ADDED\",\"object\":%s}\n", thing)
+		_, _ = fmt.Fprintf(w, "{\"type\":\"ADDED\",\"object\":%s}\n", thing)
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	case path == root+"/namespaces/default/things":
@@ -337,13 +337,13 @@ func checkUpgrade(t *testing.T, c *fixture.Cluster, e *extension) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	fmt.Fprintf(conn, "GET /apis/ext.example.com/v1alpha1/namespaces/default/things/one/echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	_, _ = fmt.Fprintf(conn, "GET /apis/ext.example.com/v1alpha1/namespaces/default/things/one/echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	r := bufio.NewReader(conn)
-	answer, err := http.ReadResponse(r, nil)
+	answer, err := http.ReadResponse(r, nil) //nolint:bodyclose // what follows is the connection's, which is closed
 	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%v, %v", answer, err)
 	}
-	fmt.Fprint(conn, "hello\n")
+	_, _ = fmt.Fprint(conn, "hello\n")
 	if line, err := r.ReadString('\n'); line != "hello\n" || err != nil {
 		t.Errorf("%q, %v", line, err)
 	}

@@ -41,7 +41,7 @@ func TestWritesOverGRPCOwnFields(t *testing.T) {
 	// What the fields' list is missing is no wish to lose it.
 	made.ManagedFields = nil
 	made.Data = map[string]string{"k": "v"}
-	if made, err = m.As("writer").Update(ctx, made); err != nil {
+	if _, err := m.As("writer").Update(ctx, made); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.As("patcher").Patch(ctx, "default", "owned", types.MergePatchType, []byte(`{"data":{"p":"q"}}`), ""); err != nil {
