@@ -74,7 +74,8 @@ func world(t *testing.T) []kinds.Object {
 		}},
 		&corev1.Pod{ObjectMeta: apitest.Meta("pod"), Spec: corev1.PodSpec{
 			Volumes: []corev1.Volume{{Name: "scratch", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{
-				VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{},
+				// Of a class of its own: there is one disk, which is the other claim's.
+				VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: ptr.To("scratch")}},
 			}}}},
 			ResourceClaims: []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimTemplateName: ptr.To("gpu")}},
 		}},
