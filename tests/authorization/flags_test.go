@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	apiserver "coracle.local/services/apiserver/app"
+	"coracle.local/tests/upstream"
 )
 
 var flagLine = regexp.MustCompile(`(?m)^\s+(?:-(\w), )?--([\w-]+)(?: (\S+))?(?:\s{2,}|$)`)
@@ -15,7 +16,7 @@ var flagLine = regexp.MustCompile(`(?m)^\s+(?:-(\w), )?--([\w-]+)(?: (\S+))?(?:\
 // TestEachFlagIsTaken finds every flag of upstream's --help in ours, with a value
 // where upstream's has one.
 func TestEachFlagIsTaken(t *testing.T) {
-	help, err := exec.Command(upstreamServer(t), "--help").CombinedOutput()
+	help, err := exec.Command(upstream.Server(t), "--help").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, help)
 	}

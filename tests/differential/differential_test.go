@@ -21,6 +21,7 @@ import (
 	"coracle.local/cmd/coracle/cluster"
 	"coracle.local/libs/kinds"
 	"coracle.local/tests/fixture"
+	"coracle.local/tests/upstream"
 )
 
 const suitesFolder = "../../services/apiserver/internal/kinds/testdata"
@@ -36,7 +37,7 @@ var (
 // TestAnswersAreUpstreams sends the corpus to both servers.
 func TestAnswersAreUpstreams(t *testing.T) {
 	if *answersFile == "" {
-		upstreamServer(t)
+		upstream.Server(t)
 	}
 	c := fixture.Start(t, cluster.Config{Controllers: []string{"-*"}})
 	ours := server(t, c.Config)
@@ -132,7 +133,7 @@ func theirs(t *testing.T, c *fixture.Cluster, scripts []Script) map[string][]Ans
 	kept := readAnswers(t)
 	missing := slices.DeleteFunc(slices.Clone(scripts), func(s Script) bool { return kept[key(t, s)] != nil })
 	if len(missing) > 0 {
-		upstream := server(t, startUpstream(t, c, upstreamServer(t)))
+		upstream := server(t, startUpstream(t, c))
 		asked, err := upstream.Send(context.Background(), missing)
 		if err != nil {
 			t.Fatal(err)

@@ -29,6 +29,7 @@ import (
 	"coracle.local/cmd/coracle/cluster"
 	"coracle.local/libs/kinds"
 	"coracle.local/tests/fixture"
+	"coracle.local/tests/upstream"
 )
 
 const controllersNamespace = "oracle"
@@ -37,7 +38,7 @@ const controllersNamespace = "oracle"
 // with our controllers and one with upstream's controller manager, and waits
 // until both have made the same of them.
 func TestControllersDoAlike(t *testing.T) {
-	bin := filepath.Join(filepath.Dir(upstreamServer(t)), "kube-controller-manager")
+	bin := filepath.Join(filepath.Dir(upstream.Server(t)), "kube-controller-manager")
 	if _, err := os.Stat(bin); err != nil {
 		t.Skip("upstream's controller manager is not built beside its API server")
 	}

@@ -22,6 +22,7 @@ import (
 
 	"coracle.local/cmd/coracle/cluster"
 	"coracle.local/tests/fixture"
+	"coracle.local/tests/upstream"
 )
 
 type amounts map[corev1.ResourceName]string
@@ -260,7 +261,7 @@ func words(err error, ns string) string {
 
 // recounted lets upstream's controller look at what ours has counted.
 func recounted(t *testing.T, c *fixture.Cluster) {
-	bin := filepath.Join(filepath.Dir(upstreamServer(t)), "kube-controller-manager")
+	bin := filepath.Join(filepath.Dir(upstream.Server(t)), "kube-controller-manager")
 	if _, err := os.Stat(bin); err != nil {
 		t.Log("upstream's controller manager is not built: its count is not compared")
 		return
