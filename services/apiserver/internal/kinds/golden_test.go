@@ -174,6 +174,9 @@ func answerOf(t *testing.T, k *kinds.Kind, s *strategy.Erased, object map[string
 	obj.SetCreationTimestamp(metav1.Now().Rfc3339Copy())
 	obj.SetGeneration(0)
 	call(s.Default, obj)
+	if s.PrepareWarnings != nil {
+		got.Warnings = s.PrepareWarnings(obj)
+	}
 	call(s.PrepareCreate, obj)
 	if s.Author != nil {
 		s.Author(obj, &user.DefaultInfo{Name: "admin", UID: "admin", Groups: []string{"system:masters", "system:authenticated"}})
@@ -194,7 +197,7 @@ func answerOf(t *testing.T, k *kinds.Kind, s *strategy.Erased, object map[string
 		}
 	}
 	if len(errs) == 0 && s.Warnings != nil {
-		got.Warnings = s.Warnings(obj, nil)
+		got.Warnings = append(got.Warnings, s.Warnings(obj, nil)...)
 	}
 	if len(errs) == 0 && c.Update != nil {
 		old := obj
@@ -202,7 +205,8 @@ func answerOf(t *testing.T, k *kinds.Kind, s *strategy.Erased, object map[string
 		errs, got.Warnings = update(s, obj, old, c.Sub)
 	}
 	if len(errs) > 0 {
-		return answer{Name: c.Name, Message: apierrors.NewInvalid(stored(k).GroupVersionKind().GroupKind(), obj.GetName(), errs).Error()}
+		got.Message = apierrors.NewInvalid(stored(k).GroupVersionKind().GroupKind(), obj.GetName(), errs).Error()
+		return got
 	}
 	read := readBack(t, k, obj)
 	call(s.Default, read)

@@ -118,6 +118,9 @@ func (r *Registry) create(ctx context.Context, w *write, obj kinds.Object) (kind
 	if err := w.renamed(obj, attributes); err != nil {
 		return nil, err
 	}
+	if s.PrepareWarnings != nil {
+		r.warn(ctx, s.PrepareWarnings(obj))
+	}
 	if s.PrepareCreate != nil {
 		s.PrepareCreate(obj)
 	}

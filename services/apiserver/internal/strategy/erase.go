@@ -20,6 +20,7 @@ type Erased = Kind[kinds.Object]
 func (k Kind[T]) Erase() *Erased {
 	return &Erased{
 		Default:                  one(k.Default),
+		PrepareWarnings:          oneTo[T, []string](k.PrepareWarnings),
 		PrepareCreate:            one(k.PrepareCreate),
 		PrepareUpdate:            two(k.PrepareUpdate),
 		ValidateCreate:           oneTo[T, field.ErrorList](k.ValidateCreate),

@@ -23,6 +23,7 @@ type Shape[V, S kinds.Object] struct {
 func Reshape[V, S kinds.Object](k Kind[S], shape Shape[V, S]) Kind[V] {
 	reshaped := Kind[V]{
 		Default:                  shape.one(k.Default),
+		PrepareWarnings:          read[V, S, []string](shape, k.PrepareWarnings),
 		PrepareCreate:            shape.one(k.PrepareCreate),
 		PrepareUpdate:            shape.two(k.PrepareUpdate),
 		ValidateCreate:           read[V, S, field.ErrorList](shape, k.ValidateCreate),

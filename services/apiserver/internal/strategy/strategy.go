@@ -18,7 +18,7 @@ import (
 //
 // The registry calls them in upstream's order. On create: Default, mutating
 // admission, Default again, metadata filled in (name, UID, time),
-// PrepareCreate, ValidateCreate, Warnings, validating admission. On update:
+// PrepareWarnings, PrepareCreate, ValidateCreate, Warnings, validating admission. On update:
 // Default, mutating admission, Default, PrepareUpdate, ValidateUpdate,
 // Warnings, validating admission. A subresource in Status or Subresources
 // replaces the PrepareUpdate and ValidateUpdate of the main resource.
@@ -26,6 +26,9 @@ type Kind[T kinds.Object] struct {
 	// Default fills in what the client left out.
 	Default func(obj T)
 
+	// PrepareWarnings are about what PrepareCreate is going to replace. They
+	// are told even if the object is refused after all.
+	PrepareWarnings func(obj T) []string
 	// PrepareCreate drops what a client may not set and derives what the
 	// server owns. The object has its name and UID by then.
 	PrepareCreate func(obj T)

@@ -17,12 +17,13 @@ import (
 // Pod is the behaviour of core/v1 Pod.
 func Pod() strategy.Kind[*corev1.Pod] {
 	return strategy.Kind[*corev1.Pod]{
-		Default:        defaultPod,
-		PrepareCreate:  preparePod,
-		PrepareUpdate:  preparePodUpdate,
-		ValidateCreate: validatePodCreate,
-		ValidateUpdate: validatePodUpdate,
-		Warnings:       podWarnings,
+		Default:         defaultPod,
+		PrepareWarnings: appArmorWarnings,
+		PrepareCreate:   preparePod,
+		PrepareUpdate:   preparePodUpdate,
+		ValidateCreate:  validatePodCreate,
+		ValidateUpdate:  validatePodUpdate,
+		Warnings:        podWarnings,
 		Status: &strategy.Sub[*corev1.Pod]{
 			PrepareUpdate:  preparePodStatus,
 			ValidateUpdate: validatePodStatus,

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -119,22 +120,42 @@ func dropInitAnnotations(annotations map[string]string) {
 	}
 }
 
+// annotatedAppArmor are the containers whose profile stands in an annotation
+// alone, with that profile: nil if the annotation says nothing valid. Containers
+// that have the profile of their pod anyhow are left out.
+func annotatedAppArmor(pod *corev1.Pod) iter.Seq2[*corev1.Container, *corev1.AppArmorProfile] {
+	return func(yield func(*corev1.Container, *corev1.AppArmorProfile) bool) {
+		if pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows {
+			return
+		}
+		var ofPod *corev1.AppArmorProfile
+		if pod.Spec.SecurityContext != nil {
+			ofPod = pod.Spec.SecurityContext.AppArmorProfile
+		}
+		for ctr := range containers(&pod.Spec, nil) {
+			annotation, annotated := pod.Annotations[appArmorPrefix+ctr.Name]
+			if !annotated || (ctr.SecurityContext != nil && ctr.SecurityContext.AppArmorProfile != nil) {
+				continue
+			}
+			profile := appArmorOf(annotation)
+			if profile != nil && len(validateAppArmor(nil, profile)) > 0 {
+				profile = nil
+			}
+			if profile != nil && equality.Semantic.DeepEqual(profile, ofPod) {
+				continue
+			}
+			if !yield(ctr, profile) {
+				return
+			}
+		}
+	}
+}
+
 // adoptAppArmorAnnotations turns the profiles of a pod's annotations into the
 // fields that replaced them, where these are not set.
 func adoptAppArmorAnnotations(pod *corev1.Pod) {
-	if pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows {
-		return
-	}
-	var ofPod *corev1.AppArmorProfile
-	if pod.Spec.SecurityContext != nil {
-		ofPod = pod.Spec.SecurityContext.AppArmorProfile
-	}
-	for ctr := range containers(&pod.Spec, nil) {
-		if ctr.SecurityContext != nil && ctr.SecurityContext.AppArmorProfile != nil {
-			continue
-		}
-		profile := appArmorOf(pod.Annotations[appArmorPrefix+ctr.Name])
-		if profile == nil || len(validateAppArmor(nil, profile)) > 0 || equality.Semantic.DeepEqual(profile, ofPod) {
+	for ctr, profile := range annotatedAppArmor(pod) {
+		if profile == nil {
 			continue
 		}
 		if ctr.SecurityContext == nil {
@@ -142,6 +163,17 @@ func adoptAppArmorAnnotations(pod *corev1.Pod) {
 		}
 		ctr.SecurityContext.AppArmorProfile = profile
 	}
+}
+
+const appArmorOutdated = `deprecated since v1.30; use the "appArmorProfile" field instead`
+
+// appArmorWarnings tells of the annotations before fields take their place.
+func appArmorWarnings(pod *corev1.Pod) []string {
+	w := &warner{meta: &pod.ObjectMeta}
+	for ctr := range annotatedAppArmor(pod) {
+		w.add(w.annotation(appArmorPrefix+ctr.Name), appArmorOutdated)
+	}
+	return w.warnings
 }
 
 // appArmorOf reads an annotation; it returns nil for one that says nothing.

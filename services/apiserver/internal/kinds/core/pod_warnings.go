@@ -216,14 +216,14 @@ func (w *warner) container(ctr *corev1.Container, p *field.Path) {
 			w.add(w.annotation(key), `non-functional in v1.27+; use the "seccompProfile" field instead`)
 		}
 	}
-	// In a pod, the annotation has become the field by now.
+	// Of a pod this was told before the annotation became the field.
 	if key := appArmorPrefix + ctr.Name; w.path != nil && (sc == nil || sc.AppArmorProfile == nil) {
 		var ofPod *corev1.AppArmorProfile
 		if w.spec.SecurityContext != nil {
 			ofPod = w.spec.SecurityContext.AppArmorProfile
 		}
 		if value, set := w.meta.Annotations[key]; set && (ofPod == nil || !equality.Semantic.DeepEqual(ofPod, appArmorOf(value))) {
-			w.add(w.annotation(key), `deprecated since v1.30; use the "appArmorProfile" field instead`)
+			w.add(w.annotation(key), appArmorOutdated)
 		}
 	}
 	w.fractionsOf(p.Child("resources"), &ctr.Resources)
