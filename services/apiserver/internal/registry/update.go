@@ -106,7 +106,7 @@ func (r *Registry) update(ctx context.Context, w *write, s *strategy.Erased, cur
 		return nil, err
 	}
 	obj, err = r.checkAndPut(ctx, w, s, obj, old, revision)
-	if err != nil || w.options.DryRun {
+	if err != nil || w.options.DryRun || finished(obj) {
 		release()
 	}
 	return obj, err
@@ -121,7 +121,7 @@ func (r *Registry) checkVersion(w *write, s *strategy.Erased, obj, old kinds.Obj
 	}
 	version := obj.GetResourceVersion()
 	if version == "" || version == "0" {
-		if s.AllowUnconditionalUpdate || o.Unconditional || (w.subresource != "" && !w.kind.Custom()) {
+		if s.AllowUnconditionalUpdate || o.Unconditional {
 			obj.SetResourceVersion("")
 			return nil
 		}
@@ -327,7 +327,6 @@ func (r *Registry) remove(ctx context.Context, w *write, obj kinds.Object, revis
 	if deleted == 0 {
 		return nil, errRetry
 	}
-	r.Services.release(w.kind, obj)
 	r.wait(ctx, w.kind, deleted)
 	obj.SetResourceVersion(strconv.FormatInt(deleted, 10))
 	return obj, nil

@@ -107,7 +107,7 @@ func (c *call) patch(subresource string) error {
 		}
 		c.complete(next)
 		c.managed.Updated(c.kind, subresource, current, next, who)
-		if next.GetResourceVersion() == "" && subresource == "" && !c.Registry.Strategy(c.kind).AllowUnconditionalUpdate {
+		if next.GetResourceVersion() == "" && !c.Registry.Strategy(c.kind).AllowUnconditionalUpdate {
 			return nil, registry.VersionRequired(c.kind, c.t.Name)
 		}
 		if !conditional {
