@@ -17,6 +17,7 @@ import (
 	"coracle.local/services/apiserver/internal/front/rest/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/patches"
 	"coracle.local/services/apiserver/internal/front/rest/respond"
+	"coracle.local/services/apiserver/internal/front/rest/surface"
 )
 
 // is tells whether the request is about a kind of the table.
@@ -129,7 +130,13 @@ func (c *call) accept(restriction negotiate.Restriction) (negotiate.Output, erro
 	if c.kind.Custom() {
 		return negotiate.AcceptCustom(c.r, restriction)
 	}
-	return negotiate.Accept(c.r, restriction)
+	out, err := negotiate.Accept(c.r, restriction)
+	if err == nil && out.Shape == negotiate.Table && restriction == negotiate.Objects {
+		if s := surface.Of(c.kind, c.t.Subresource); s != nil && s.Untabled {
+			return negotiate.Accept(c.r, negotiate.Untabled)
+		}
+	}
+	return out, err
 }
 
 // readable makes sure that the items of a list can all be shown before the

@@ -67,6 +67,8 @@ type Restriction int
 const (
 	// Objects can be answered in every shape.
 	Objects Restriction = iota
+	// Untabled are objects that have no table.
+	Untabled
 	// Plain answers have no other shape.
 	Plain
 	// Collections are answered as Objects are, and as streams of changes.
@@ -172,7 +174,7 @@ func parameters(params map[string]string, e Encoding, restriction Restriction) (
 		return out, false
 	}
 	out.Shape, ok = shapes[params["as"]]
-	if out.Shape == Table && e == Protobuf {
+	if out.Shape == Table && (e == Protobuf || restriction == Untabled) {
 		return out, false
 	}
 	out.Version = params["v"]

@@ -48,6 +48,8 @@ type Subresource struct {
 	Methods []string
 	// Path tells that a path may follow, to be forwarded.
 	Path bool
+	// Untabled tells that no table is made of its answers.
+	Untabled bool
 }
 
 var (
@@ -68,7 +70,7 @@ func Of(k *kinds.Kind, name string) *Subresource {
 		return nil
 	}
 	core := schema.GroupVersion{Version: "v1"}
-	s := &Subresource{Name: name, Kind: k.GroupVersionKind(), Verbs: changeVerbs}
+	s := &Subresource{Name: name, Kind: k.GroupVersionKind(), Verbs: changeVerbs, Untabled: untabled(k, name)}
 	stream := func(kind string, options func() runtime.Object) {
 		s.Form, s.Kind, s.Options = Connect, core.WithKind(kind), options
 		s.Verbs, s.Methods = streamVerbs, streamMethods
@@ -102,6 +104,22 @@ func Of(k *kinds.Kind, name string) *Subresource {
 		s.Verbs, s.Methods, s.Path = proxyVerbs, proxyMethods, true
 	}
 	return s
+}
+
+// untabled follows upstream, whose storage of a subresource has a table or not.
+func untabled(k *kinds.Kind, name string) bool {
+	switch name {
+	case "scale":
+		return false
+	case "status":
+		switch k.String() {
+		case "apiservices.apiregistration.k8s.io", "customresourcedefinitions.apiextensions.k8s.io",
+			"devicetaintrules.resource.k8s.io", "resourceclaims.resource.k8s.io":
+			return true
+		}
+		return false
+	}
+	return true
 }
 
 func proxyOptions(k *kinds.Kind) func() runtime.Object {
