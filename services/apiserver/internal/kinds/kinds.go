@@ -2,7 +2,6 @@
 package kinds
 
 import (
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/libs/kinds"
@@ -13,6 +12,7 @@ import (
 	"coracle.local/services/apiserver/internal/kinds/autoscaling"
 	"coracle.local/services/apiserver/internal/kinds/batch"
 	"coracle.local/services/apiserver/internal/kinds/certificates"
+	"coracle.local/services/apiserver/internal/kinds/check"
 	"coracle.local/services/apiserver/internal/kinds/coordination"
 	"coracle.local/services/apiserver/internal/kinds/core"
 	"coracle.local/services/apiserver/internal/kinds/discovery"
@@ -163,12 +163,14 @@ func anyFinalizer(k *kinds.Kind) bool {
 // chain serve.
 func checkFinalizers(k *strategy.Erased) {
 	create, update := k.ValidateCreate, k.ValidateUpdate
-	k.ValidateCreate = func(obj kinds.Object) field.ErrorList {
-		errs := validateFinalizers(obj)
-		if create != nil {
-			errs = append(errs, create(obj)...)
+	if !k.MetadataLast { // else the kind checks its metadata itself
+		k.ValidateCreate = func(obj kinds.Object) field.ErrorList {
+			errs := check.Finalizers(obj)
+			if create != nil {
+				errs = append(errs, create(obj)...)
+			}
+			return errs
 		}
-		return errs
 	}
 	k.ValidateUpdate = withFinalizers(update)
 	if k.Status != nil {
@@ -181,18 +183,10 @@ func checkFinalizers(k *strategy.Erased) {
 
 func withFinalizers(validate func(obj, old kinds.Object) field.ErrorList) func(obj, old kinds.Object) field.ErrorList {
 	return func(obj, old kinds.Object) field.ErrorList {
-		errs := validateFinalizers(obj)
+		errs := check.Finalizers(obj)
 		if validate != nil {
 			errs = append(errs, validate(obj, old)...)
 		}
 		return errs
 	}
-}
-
-func validateFinalizers(obj metav1.Object) field.ErrorList {
-	var errs field.ErrorList
-	for i, name := range obj.GetFinalizers() {
-		errs = append(errs, core.ValidateFinalizerQualified(field.NewPath("metadata", "finalizers").Index(i), name)...)
-	}
-	return errs
 }

@@ -23,5 +23,6 @@ func LongName(obj metav1.Object, namespaced bool) field.ErrorList {
 	rule := func(path *field.Path, name string) field.ErrorList {
 		return validate.LongName(context.Background(), operation.Operation{}, path, &name, nil)
 	}
-	return apivalidation.ValidateObjectMetaAccessorWithOpts(obj, namespaced, rule, field.NewPath("metadata"))
+	errs := apivalidation.ValidateObjectMetaAccessorWithOpts(obj, namespaced, rule, field.NewPath("metadata"))
+	return append(errs, Finalizers(obj)...)
 }

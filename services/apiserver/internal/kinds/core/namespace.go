@@ -2,15 +2,14 @@ package core
 
 import (
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/services/apiserver/internal/kinds/cells"
+	"coracle.local/services/apiserver/internal/kinds/check"
 	"coracle.local/services/apiserver/internal/strategy"
 )
 
@@ -91,18 +90,5 @@ func validateNamespacePhase(n *corev1.Namespace) field.ErrorList {
 }
 
 func validateFinalizer(p *field.Path, name string) field.ErrorList {
-	return append(apivalidation.ValidateFinalizerName(name, p), ValidateFinalizerQualified(p, name)...)
-}
-
-// ValidateFinalizerQualified lets nobody but Kubernetes have a finalizer
-// whose name has no domain.
-func ValidateFinalizerQualified(p *field.Path, name string) field.ErrorList {
-	switch name {
-	case string(corev1.FinalizerKubernetes), metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents:
-		return nil
-	}
-	if strings.Contains(name, "/") {
-		return nil
-	}
-	return field.ErrorList{field.Invalid(p, name, "name is neither a standard finalizer name nor is it fully qualified")}
+	return append(apivalidation.ValidateFinalizerName(name, p), check.FinalizerQualified(p, name)...)
 }

@@ -100,9 +100,7 @@ func validateCreate(e *corev1.Event) field.ErrorList {
 	errs := core.ValidateEvent(e, "reportingController")
 	metadata := field.NewPath("metadata")
 	errs = append(errs, validation.ValidateObjectMetaAccessor(e, true, validation.NameIsDNSSubdomain, metadata)...)
-	for i, name := range e.Finalizers {
-		errs = append(errs, core.ValidateFinalizerQualified(metadata.Child("finalizers").Index(i), name)...)
-	}
+	errs = append(errs, check.Finalizers(e)...)
 	errs = append(errs, validateSeries(e)...)
 	if e.EventTime.IsZero() {
 		errs = append(errs, field.Required(field.NewPath("eventTime"), ""))
@@ -142,6 +140,7 @@ func validateSeries(e *corev1.Event) field.ErrorList {
 
 func validateUpdate(e, old *corev1.Event) field.ErrorList {
 	errs := core.ValidateEvent(e, "reportingController")
+	errs = append(errs, check.Finalizers(e)...)
 	if !reflect.DeepEqual(e.Series, old.Series) {
 		errs = append(errs, validateSeries(e)...)
 	}
