@@ -21,15 +21,15 @@ import (
 
 // device names a device, or one share of it.
 type device struct {
-	Driver, Pool, Device, Share string
+	Driver, Pool, Device, ShareID string
 }
 
 // String is how upstream shows it.
 func (d device) String() string {
-	if d.Share == "" {
+	if d.ShareID == "" {
 		return d.Driver + "/" + d.Pool + "/" + d.Device
 	}
-	return d.Driver + "/" + d.Pool + "/" + d.Device + "/" + d.Share
+	return d.Driver + "/" + d.Pool + "/" + d.Device + "/" + d.ShareID
 }
 
 func statusDevice(s *resourcev1.AllocatedDeviceStatus) device {

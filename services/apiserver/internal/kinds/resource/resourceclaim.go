@@ -17,7 +17,14 @@ var specPath = field.NewPath("spec")
 // Claim is the behaviour of resource.k8s.io/v1 ResourceClaim.
 func Claim() strategy.Kind[*resourcev1.ResourceClaim] {
 	k := strategy.Outline[*resourcev1.ResourceClaim]()
-	k.Default = func(c *resourcev1.ResourceClaim) { defaultClaim(&c.Spec) }
+	k.Default = func(c *resourcev1.ResourceClaim) {
+		defaultClaim(&c.Spec)
+		if a := c.Status.Allocation; a != nil {
+			for i := range a.Devices.Results {
+				defaultTolerations(a.Devices.Results[i].Tolerations)
+			}
+		}
+	}
 	k.PrepareCreate = func(c *resourcev1.ResourceClaim) {
 		c.Status = resourcev1.ResourceClaimStatus{}
 		dropSpec(&c.Spec)
