@@ -4,6 +4,7 @@ package flowcontrol
 
 import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle.local/services/apiserver/internal/kinds/cells"
@@ -25,6 +26,11 @@ func FlowSchema() strategy.Kind[*flowcontrolv1.FlowSchema] {
 	}
 	k.ValidateCreate = validateSchema
 	k.ValidateUpdate = func(s, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateSchema(s) }
+	k.Status.PrepareUpdate = func(s, old *flowcontrolv1.FlowSchema) {
+		s.Spec = old.Spec
+		keepMeta(&s.ObjectMeta, &old.ObjectMeta)
+	}
+	k.ResetFields = statusAlone()
 	k.Status.ValidateUpdate = func(s, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateSchemaStatus(&s.Status) }
 	k.Columns = cells.Columns(
 		cells.Name(),
@@ -48,4 +54,17 @@ func FlowSchema() strategy.Kind[*flowcontrolv1.FlowSchema] {
 		return []any{s.Name, s.Spec.PriorityLevelConfiguration.Name, int64(s.Spec.MatchingPrecedence), method, cells.AgeOf(s), missing}
 	}
 	return k
+}
+
+// keepMeta lets a write of the status change no metadata, labels neither. Who
+// manages which fields is about this very write and stays.
+func keepMeta(meta, old *metav1.ObjectMeta) {
+	managed := meta.ManagedFields
+	old.DeepCopyInto(meta)
+	meta.ManagedFields = managed
+}
+
+// statusAlone says of both kinds what a write through which path leaves as it was.
+func statusAlone() map[string][]string {
+	return map[string][]string{"": {"status"}, "status": {"metadata", "spec"}}
 }

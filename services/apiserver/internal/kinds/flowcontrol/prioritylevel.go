@@ -24,6 +24,11 @@ func PriorityLevelConfiguration() strategy.Kind[*flowcontrolv1.PriorityLevelConf
 	k.Default = defaultLevel
 	k.ValidateCreate = func(l *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return validateLevel(l, nil) }
 	k.ValidateUpdate = validateLevel
+	k.Status.PrepareUpdate = func(l, old *flowcontrolv1.PriorityLevelConfiguration) {
+		l.Spec = old.Spec
+		keepMeta(&l.ObjectMeta, &old.ObjectMeta)
+	}
+	k.ResetFields = statusAlone()
 	k.Status.ValidateUpdate = func(l, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 		return validateLevelStatus(&l.Status)
 	}
