@@ -34,7 +34,7 @@ func (c *call) get() error {
 	if c.is("ComponentStatus") {
 		return c.component(out)
 	}
-	if err := plainVersion(revision); err != nil {
+	if err := c.versionOf(revision); err != nil {
 		return err
 	}
 	item, err := c.Registry.Get(c.ctx(), c.kind, c.namespace, c.t.Name, registry.GetOptions{ResourceVersion: revision})
@@ -71,6 +71,15 @@ func plainVersion(version string) error {
 		}}
 	}
 	return nil
+}
+
+// versionOf checks the version of a GET. Of events upstream keeps no cache, and
+// what reads them from etcd says it with a reason.
+func (c *call) versionOf(version string) error {
+	if bad := badVersion(version); bad != "" && c.is("Event") {
+		return apierrors.NewBadRequest("invalid resource version: " + bad)
+	}
+	return plainVersion(version)
 }
 
 // listOrWatch answers with all objects, or their changes.
