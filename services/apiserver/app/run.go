@@ -23,6 +23,7 @@ import (
 	"coracle.local/services/apiserver/internal/backend"
 	"coracle.local/services/apiserver/internal/bootstrap"
 	"coracle.local/services/apiserver/internal/cache"
+	"coracle.local/services/apiserver/internal/dangling"
 	"coracle.local/services/apiserver/internal/definitions"
 	"coracle.local/services/apiserver/internal/encryption"
 	"coracle.local/services/apiserver/internal/front/rest/managed"
@@ -48,6 +49,8 @@ type server struct {
 	webhooks    *webhook.Clients
 	// typecheck writes the status of policies.
 	typecheck *typecheck.Controller
+	// dangling writes the status of flow schemas.
+	dangling *dangling.Controller
 	// aggregator serves what other API servers have.
 	aggregator *aggregate.Aggregator
 	// encryption seals what is stored; nil for none.
@@ -93,6 +96,7 @@ func Run(ctx context.Context, cfg Config) error {
 		s.kubelets.Run,
 		s.definitions.Run,
 		s.typecheck.Run,
+		s.judgeSchemas,
 		s.aggregate,
 		s.seal,
 		s.deliver,
@@ -124,6 +128,7 @@ func (s *server) assemble(ctx context.Context, tracer *trace.Tracer) error {
 	s.definitions = s.newDefinitions()
 	s.aggregator = s.newAggregator()
 	s.typecheck = s.newTypecheck()
+	s.dangling = s.newDangling()
 	if s.identity, err = s.newIdentity(ctx); err != nil {
 		return err
 	}
