@@ -12,18 +12,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"coracle.local/cmd/coracle/dropin"
+	"coracle.local/libs/program"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if name, ok := dropin.Named(os.Args[0]); ok {
-		if err := dropin.Run(ctx, name, os.Args[1:]); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-			os.Exit(1)
-		}
+	if name, role, ok := dropin.Named(os.Args[0]); ok {
+		program.Main(name, role)
 		return
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	root := &cobra.Command{
 		Use:           "coracle",
 		Short:         "Kubernetes you can carry",

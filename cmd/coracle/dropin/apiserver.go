@@ -21,9 +21,9 @@ import (
 // not asked for.
 var controllers = []string{"namespace-controller", "garbage-collector-controller"}
 
-func runAPIServer(ctx context.Context, log *zap.Logger, args []string) error {
+func runAPIServer(ctx context.Context, log *zap.Logger, name string, args []string) error {
 	var f apiserver.Flags
-	fs := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
+	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	f.Add(fs)
 	run := fs.StringSlice("controllers", controllers, "controllers to run in this process, as kube-controller-manager's flag; --controllers=none runs none")
 	if err := flags.Parse(fs, args, log); err != nil {

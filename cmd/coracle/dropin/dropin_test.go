@@ -82,10 +82,10 @@ func TestEtcdTicks(t *testing.T) {
 }
 
 func TestNamed(t *testing.T) {
-	if name, ok := Named("/some/dir/kube-apiserver"); !ok || name != "kube-apiserver" {
+	if name, _, ok := Named("/some/dir/kube-apiserver"); !ok || name != "kube-apiserver" {
 		t.Errorf("%s, %t", name, ok)
 	}
-	if _, ok := Named("/usr/bin/coracle"); ok {
+	if _, _, ok := Named("/usr/bin/coracle"); ok {
 		t.Error("coracle itself is taken for a drop-in")
 	}
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -18,6 +19,22 @@ import (
 	"coracle.local/libs/flags"
 	"coracle.local/libs/pki"
 )
+
+// Main is the program of that name with these arguments: flags, Config, Run.
+func Main(ctx context.Context, log *zap.Logger, name string, args []string) error {
+	var f Flags
+	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	f.Add(fs)
+	if err := flags.Parse(fs, args, log); err != nil {
+		return err
+	}
+	cfg, stop, err := f.Config(log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return Run(ctx, cfg)
+}
 
 // Flags are the API server's command line, with upstream's names.
 type Flags struct {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,10 +14,26 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"coracle.local/libs/flags"
 	"coracle.local/libs/pki"
 	"coracle.local/libs/serve"
 	"coracle.local/services/controller-manager/internal/quotas"
 )
+
+// Main is the program of that name with these arguments: flags, Config, Run.
+func Main(ctx context.Context, log *zap.Logger, name string, args []string) error {
+	var f Flags
+	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	f.Add(fs)
+	if err := flags.Parse(fs, args, log); err != nil {
+		return err
+	}
+	cfg, err := f.Config(log)
+	if err != nil {
+		return err
+	}
+	return Run(ctx, cfg)
+}
 
 // Flags are the command line, in upstream's names.
 type Flags struct {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,8 +14,24 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"coracle.local/libs/flags"
 	"coracle.local/libs/serve"
 )
+
+// Main is the program of that name with these arguments: flags, Config, Run.
+func Main(ctx context.Context, log *zap.Logger, name string, args []string) error {
+	var f Flags
+	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	f.Add(fs)
+	if err := flags.Parse(fs, args, log); err != nil {
+		return err
+	}
+	cfg, err := f.Config(fs, log)
+	if err != nil {
+		return err
+	}
+	return Run(ctx, cfg)
+}
 
 // Flags are the command line, in upstream's names where upstream has the
 // setting.
