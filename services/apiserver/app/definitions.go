@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"coracle.local/services/apiserver/internal/definitions"
-	"coracle.local/services/apiserver/internal/front/rest/managed"
+	"coracle.local/services/apiserver/internal/front/managed"
 	"coracle.local/services/apiserver/internal/webhook"
 )
 

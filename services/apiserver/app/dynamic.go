@@ -12,7 +12,7 @@ import (
 	"coracle.local/services/apiserver/internal/admission/policies"
 	"coracle.local/services/apiserver/internal/admission/request"
 	"coracle.local/services/apiserver/internal/admission/webhooks"
-	"coracle.local/services/apiserver/internal/front/rest/managed"
+	"coracle.local/services/apiserver/internal/front/managed"
 	"coracle.local/services/apiserver/internal/registry"
 )
 

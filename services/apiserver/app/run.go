@@ -26,7 +26,7 @@ import (
 	"coracle.local/services/apiserver/internal/dangling"
 	"coracle.local/services/apiserver/internal/definitions"
 	"coracle.local/services/apiserver/internal/encryption"
-	"coracle.local/services/apiserver/internal/front/rest/managed"
+	"coracle.local/services/apiserver/internal/front/managed"
 	"coracle.local/services/apiserver/internal/front/typed"
 	behaviour "coracle.local/services/apiserver/internal/kinds"
 	"coracle.local/services/apiserver/internal/registry"

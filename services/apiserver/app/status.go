@@ -10,7 +10,7 @@ import (
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/auth"
 	"coracle.local/services/apiserver/internal/dangling"
-	"coracle.local/services/apiserver/internal/front/rest/managed"
+	"coracle.local/services/apiserver/internal/front/managed"
 	"coracle.local/services/apiserver/internal/registry"
 )
 

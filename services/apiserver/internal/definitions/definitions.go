@@ -26,7 +26,7 @@ import (
 	"coracle.local/services/apiserver/internal/registry"
 )
 
-// Managed notes who made next of current, through a subresource: front/rest/managed's.
+// Managed notes who made next of current, through a subresource: front/managed's.
 type Managed interface {
 	Updated(k *kinds.Kind, subresource string, current, next kinds.Object, who string)
 }

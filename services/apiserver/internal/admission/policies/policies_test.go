@@ -22,7 +22,7 @@ import (
 	"coracle.local/services/apiserver/internal/admission"
 	"coracle.local/services/apiserver/internal/admission/request"
 	"coracle.local/services/apiserver/internal/auth/authtest"
-	"coracle.local/services/apiserver/internal/front/rest/managed"
+	"coracle.local/services/apiserver/internal/front/managed"
 	behaviour "coracle.local/services/apiserver/internal/kinds"
 	"coracle.local/services/apiserver/internal/strategy"
 )

@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"coracle.local/services/apiserver/internal/front/rest/body"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/body"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/query"
 	"coracle.local/services/apiserver/internal/front/rest/surface"
 )

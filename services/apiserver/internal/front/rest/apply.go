@@ -7,10 +7,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/apiserver/internal/front/rest/body"
-	"coracle.local/services/apiserver/internal/front/rest/managed"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
-	"coracle.local/services/apiserver/internal/front/rest/patches"
+	"coracle.local/services/apiserver/internal/front/body"
+	"coracle.local/services/apiserver/internal/front/managed"
+	"coracle.local/services/apiserver/internal/front/negotiate"
+	"coracle.local/services/apiserver/internal/front/patches"
 	"coracle.local/services/apiserver/internal/registry"
 )
 

@@ -17,8 +17,8 @@ import (
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/custom"
-	"coracle.local/services/apiserver/internal/front/rest/body"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/body"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/query"
 	"coracle.local/services/apiserver/internal/registry"
 )

@@ -13,9 +13,9 @@ import (
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/cache"
 	"coracle.local/services/apiserver/internal/custom"
-	"coracle.local/services/apiserver/internal/front/rest/body"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
-	"coracle.local/services/apiserver/internal/front/rest/patches"
+	"coracle.local/services/apiserver/internal/front/body"
+	"coracle.local/services/apiserver/internal/front/negotiate"
+	"coracle.local/services/apiserver/internal/front/patches"
 	"coracle.local/services/apiserver/internal/front/rest/respond"
 	"coracle.local/services/apiserver/internal/front/rest/surface"
 )

@@ -11,9 +11,9 @@ import (
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/auth"
-	"coracle.local/services/apiserver/internal/front/rest/body"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
-	"coracle.local/services/apiserver/internal/front/rest/patches"
+	"coracle.local/services/apiserver/internal/front/body"
+	"coracle.local/services/apiserver/internal/front/negotiate"
+	"coracle.local/services/apiserver/internal/front/patches"
 	"coracle.local/services/apiserver/internal/front/rest/query"
 	"coracle.local/services/apiserver/internal/registry"
 )

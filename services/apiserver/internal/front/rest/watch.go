@@ -8,7 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"coracle.local/services/apiserver/internal/cache"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/query"
 	"coracle.local/services/apiserver/internal/front/rest/stream"
 	"coracle.local/services/apiserver/internal/front/rest/table"

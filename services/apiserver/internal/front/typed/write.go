@@ -17,7 +17,7 @@ import (
 	"coracle.local/libs/wire"
 	apiv1 "coracle.local/proto/coracle/api/v1"
 	"coracle.local/services/apiserver/internal/auth"
-	"coracle.local/services/apiserver/internal/front/rest/patches"
+	"coracle.local/services/apiserver/internal/front/patches"
 	"coracle.local/services/apiserver/internal/registry"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"coracle.local/libs/wire"
 	"coracle.local/services/apiserver/internal/audit"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 )
 
 // Kinds are the kinds of a list and of its items.

@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"coracle.local/services/apiserver/internal/audit"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 )
 
 // Responder writes answers. It keeps buffers between requests; use New, and

@@ -19,7 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 )
 
 var (

@@ -16,7 +16,7 @@ import (
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/cache"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/respond"
 	"coracle.local/services/apiserver/internal/front/rest/table"
 )

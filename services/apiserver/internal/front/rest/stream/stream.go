@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/websocket"
 
 	"coracle.local/services/apiserver/internal/cache"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 )
 
 // Source is a watch of the cache.

@@ -24,7 +24,7 @@ import (
 
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/cache"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/table"
 	"coracle.local/services/apiserver/internal/strategy"
 )

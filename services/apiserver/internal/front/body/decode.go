@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 )
 
 // Expected is what a body is to be.

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/apiserver/internal/front/rest/negotiate"
+	"coracle.local/services/apiserver/internal/front/negotiate"
 )
 
 // DeleteOptions decodes the body of a deletion. Clients send it in the group

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
-	"coracle.local/services/apiserver/internal/front/rest/body"
+	"coracle.local/services/apiserver/internal/front/body"
 )
 
 func patch(t types.PatchType, data string) *Patch {
