@@ -102,6 +102,10 @@ type Config struct {
 	// Audit records requests; the zero value records nothing.
 	Audit Audit
 
+	// UncheckedPolicies leaves the status of ValidatingAdmissionPolicies alone:
+	// upstream's controller manager writes it, too.
+	UncheckedPolicies bool
+
 	// EventTTL is how long events are kept; zero is an hour.
 	EventTTL time.Duration
 	// ExternalHost is the host by which others reach this server where it says

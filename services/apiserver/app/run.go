@@ -95,7 +95,7 @@ func Run(ctx context.Context, cfg Config) error {
 		s.serveGRPC,
 		s.kubelets.Run,
 		s.definitions.Run,
-		s.typecheck.Run,
+		s.checkPolicies,
 		s.judgeSchemas,
 		s.aggregate,
 		s.seal,

@@ -5,8 +5,14 @@ import (
 	"encoding/json"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/auth"
+	"coracle.local/services/apiserver/internal/front/managed"
 	"coracle.local/services/apiserver/internal/openapi"
+	"coracle.local/services/apiserver/internal/registry"
 	"coracle.local/services/apiserver/internal/typecheck"
 )
 
@@ -16,6 +22,14 @@ func (s *server) newTypecheck() *typecheck.Controller {
 	c := typecheck.New(checker, s.writePolicyStatus, s.cfg.Log.Named("typecheck"), nil)
 	observe(s.cache, c)
 	return c
+}
+
+// checkPolicies writes that status, unless another does.
+func (s *server) checkPolicies(ctx context.Context) error {
+	if s.cfg.UncheckedPolicies {
+		return nil
+	}
+	return s.typecheck.Run(ctx)
 }
 
 // schemas reads the published types of a group version. Policies are checked
@@ -36,5 +50,20 @@ func (s *server) schemas(group, version string) (map[string]json.RawMessage, err
 
 // writePolicyStatus applies a policy's status as its own manager.
 func (s *server) writePolicyStatus(ctx context.Context, name string, change func(*admissionv1.ValidatingAdmissionPolicy) bool) error {
-	return applyStatus(ctx, s, name, typecheck.Manager, change, func(p *admissionv1.ValidatingAdmissionPolicy) any { return &p.Status })
+	k := kinds.For[*admissionv1.ValidatingAdmissionPolicy]()
+	_, _, err := s.registry.Update(auth.WithUser(ctx, loopback), k, "", name, "status", func(current kinds.Object) (kinds.Object, error) {
+		wanted := current.DeepCopyObject().(*admissionv1.ValidatingAdmissionPolicy)
+		if !change(wanted) {
+			return current, nil
+		}
+		status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&wanted.Status)
+		if err != nil {
+			return nil, err
+		}
+		config := &unstructured.Unstructured{Object: map[string]any{"status": status}}
+		config.SetGroupVersionKind(k.GroupVersionKind())
+		config.SetName(name)
+		return managed.New(s.registry).Apply(k, "status", current, config, typecheck.Manager, true)
+	}, registry.UpdateOptions{Unconditional: true, WriteOptions: registry.WriteOptions{FieldManager: typecheck.Manager}})
+	return err
 }

@@ -5,6 +5,7 @@ package dangling
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,9 +40,9 @@ type Controller struct {
 	levels  map[string]bool
 }
 
-// Write sets the status of a schema to what change makes of it. A schema that is
+// Write stores what change makes of a schema, through its status. A schema that is
 // gone is NotFound.
-type Write func(ctx context.Context, name string, change func(*flowcontrolv1.FlowSchema) bool) error
+type Write func(ctx context.Context, name string, change func(*flowcontrolv1.FlowSchema)) error
 
 // New returns a controller.
 func New(write Write, log *zap.Logger) *Controller {
@@ -106,37 +107,61 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 	if object == nil {
 		return nil
 	}
-	s, ok := object().(*flowcontrolv1.FlowSchema)
-	if !ok || !c.judge(s.DeepCopy()) {
+	if s, ok := object().(*flowcontrolv1.FlowSchema); !ok || has(s, c.verdict(s)) {
 		return nil
 	}
-	err := c.write(ctx, name, c.judge)
+	err := c.write(ctx, name, func(s *flowcontrolv1.FlowSchema) {
+		if want := c.verdict(s); !has(s, want) { // another server may have been faster
+			set(s, want, metav1.Now())
+		}
+	})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	return err
 }
 
-// judge makes the condition what it should be, and tells whether it was not.
-func (c *Controller) judge(s *flowcontrolv1.FlowSchema) bool {
+// verdict is the condition that a schema should have.
+func (c *Controller) verdict(s *flowcontrolv1.FlowSchema) flowcontrolv1.FlowSchemaCondition {
 	level := s.Spec.PriorityLevelConfiguration.Name
 	c.mu.Lock()
 	found := c.levels[level]
 	c.mu.Unlock()
 	about := fmt.Sprintf("This FlowSchema references the PriorityLevelConfiguration object named %q", level)
-	want := flowcontrolv1.FlowSchemaCondition{
+	if found {
+		return flowcontrolv1.FlowSchemaCondition{
+			Type: flowcontrolv1.FlowSchemaConditionDangling, Status: flowcontrolv1.ConditionFalse,
+			Reason: "Found", Message: about + " and it exists",
+		}
+	}
+	return flowcontrolv1.FlowSchemaCondition{
 		Type: flowcontrolv1.FlowSchemaConditionDangling, Status: flowcontrolv1.ConditionTrue,
 		Reason: "NotFound", Message: about + " but there is no such object",
 	}
-	if found {
-		want.Status, want.Reason, want.Message = flowcontrolv1.ConditionFalse, "Found", about+" and it exists"
-	}
-	for _, have := range s.Status.Conditions {
-		if have.Type == want.Type && have.Status == want.Status && have.Reason == want.Reason && have.Message == want.Message {
-			return false
-		}
-	}
-	want.LastTransitionTime = metav1.Now()
-	s.Status.Conditions = []flowcontrolv1.FlowSchemaCondition{want}
-	return true
+}
+
+func has(s *flowcontrolv1.FlowSchema, want flowcontrolv1.FlowSchemaCondition) bool {
+	return slices.ContainsFunc(s.Status.Conditions, func(have flowcontrolv1.FlowSchemaCondition) bool {
+		have.LastTransitionTime = metav1.Time{}
+		return have == want
+	})
+}
+
+// owned is the condition in the form of managed fields.
+const owned = `{"f:status":{"f:conditions":{"k:{\"type\":\"Dangling\"}":{".":{},"f:lastTransitionTime":{},"f:message":{},"f:reason":{},"f:status":{},"f:type":{}}}}}`
+
+// set does what server-side apply of the condition would do. That needs the types
+// of all kinds, which is a lot to load for this alone at every start.
+func set(s *flowcontrolv1.FlowSchema, want flowcontrolv1.FlowSchemaCondition, now metav1.Time) {
+	want.LastTransitionTime = now
+	s.Status.Conditions = append(slices.DeleteFunc(s.Status.Conditions, func(have flowcontrolv1.FlowSchemaCondition) bool {
+		return have.Type == want.Type
+	}), want)
+	s.ManagedFields = append(slices.DeleteFunc(s.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
+		return e.Manager == Manager && e.Operation == metav1.ManagedFieldsOperationApply
+	}), metav1.ManagedFieldsEntry{
+		Manager: Manager, Operation: metav1.ManagedFieldsOperationApply, Subresource: "status",
+		APIVersion: flowcontrolv1.SchemeGroupVersion.String(), Time: &now,
+		FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(owned)},
+	})
 }

@@ -25,7 +25,7 @@ type store struct {
 	fail    int
 }
 
-func (s *store) write(_ context.Context, name string, change func(*flowcontrolv1.FlowSchema) bool) error {
+func (s *store) write(_ context.Context, name string, change func(*flowcontrolv1.FlowSchema)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail > 0 {
@@ -33,11 +33,10 @@ func (s *store) write(_ context.Context, name string, change func(*flowcontrolv1
 		return errors.New("no")
 	}
 	next := s.schemas[name].DeepCopy()
-	if change(next) {
-		s.writes++
-		s.schemas[name] = next
-		s.c.Observe(auth.Change{Kind: kinds.For[*flowcontrolv1.FlowSchema](), Name: name, Object: func() kinds.Object { return next }})
-	}
+	change(next)
+	s.writes++
+	s.schemas[name] = next
+	s.c.Observe(auth.Change{Kind: kinds.For[*flowcontrolv1.FlowSchema](), Name: name, Object: func() kinds.Object { return next }})
 	return nil
 }
 
@@ -74,6 +73,9 @@ func TestController(t *testing.T) {
 			conditions := s.schemas[name].Status.Conditions
 			if len(conditions) != 1 || conditions[0].Status != status || s.writes != writes {
 				t.Errorf("%s: %v after %d writes, want %s after %d", step, conditions, s.writes, status, writes)
+			}
+			if m := s.schemas[name].ManagedFields; len(m) != 1 || m[0].Manager != Manager {
+				t.Errorf("%s: managed by %v", step, m)
 			}
 		}
 		s.level("here", true)
