@@ -13,6 +13,7 @@ import (
 	"coracle.local/libs/kinds"
 	"coracle.local/services/apiserver/internal/aggregate"
 	"coracle.local/services/apiserver/internal/auth"
+	"coracle.local/services/apiserver/internal/front/managed"
 	"coracle.local/services/apiserver/internal/registry"
 )
 
@@ -41,12 +42,18 @@ func (f *proxyFlags) read(cfg *Config) (err error) {
 func (s *server) newAggregator() *aggregate.Aggregator {
 	return aggregate.New(aggregate.Config{
 		Log: s.cfg.Log.Named("aggregate"), Objects: s.cache, Catalog: s.registry.Catalog,
-		Writer: apiServices{s.registry}, Backends: s.backends, Client: s.cfg.ProxyClient,
+		Writer: apiServices{s.registry, managed.New(s.registry)}, Backends: s.backends, Client: s.cfg.ProxyClient,
 	})
 }
 
 // apiServices writes APIServices on the server's own behalf.
-type apiServices struct{ registry *registry.Registry }
+type apiServices struct {
+	registry *registry.Registry
+	managed  *managed.Managers
+}
+
+// itself is the program that has set what the server sets.
+const itself = "kube-apiserver"
 
 func (a apiServices) kind() *kinds.Kind { return kinds.For[*apiregistrationv1.APIService]() }
 
@@ -57,8 +64,10 @@ func (a apiServices) Create(ctx context.Context, s *apiregistrationv1.APIService
 
 func (a apiServices) Update(ctx context.Context, name, subresource string, change func(*apiregistrationv1.APIService)) error {
 	_, _, err := a.registry.Update(auth.WithUser(ctx, loopback), a.kind(), "", name, subresource, func(current kinds.Object) (kinds.Object, error) {
-		change(current.(*apiregistrationv1.APIService))
-		return current, nil
+		next := current.DeepCopyObject().(*apiregistrationv1.APIService)
+		change(next)
+		a.managed.Updated(a.kind(), subresource, current, next, itself)
+		return next, nil
 	}, registry.UpdateOptions{Unconditional: true})
 	return err
 }

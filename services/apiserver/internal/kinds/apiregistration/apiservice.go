@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -41,16 +42,18 @@ func APIService() strategy.Kind[*apiregistrationv1.APIService] {
 		},
 		PrepareUpdate:  func(s, old *apiregistrationv1.APIService) { s.Status = old.Status },
 		ValidateCreate: validateService,
-		ValidateUpdate: func(s, _ *apiregistrationv1.APIService) field.ErrorList { return validateService(s) },
-		NameRule:       check.PathSegment,
+		ValidateUpdate: func(s, old *apiregistrationv1.APIService) field.ErrorList {
+			return append(validateMetaUpdate(s, old), validateService(s)...)
+		},
+		MetadataLast: true,
 		Status: &strategy.Sub[*apiregistrationv1.APIService]{
 			PrepareUpdate: func(s, old *apiregistrationv1.APIService) {
 				s.Spec = old.Spec
 				s.Labels, s.Annotations = old.Labels, old.Annotations
 				s.Finalizers, s.OwnerReferences = old.Finalizers, old.OwnerReferences
 			},
-			ValidateUpdate: func(s, _ *apiregistrationv1.APIService) field.ErrorList {
-				var errs field.ErrorList
+			ValidateUpdate: func(s, old *apiregistrationv1.APIService) field.ErrorList {
+				errs := validateMetaUpdate(s, old)
 				for i, c := range s.Status.Conditions {
 					errs = append(errs, check.OneOf(field.NewPath("status", "conditions").Index(i).Child("status"), c.Status,
 						apiregistrationv1.ConditionTrue, apiregistrationv1.ConditionFalse, apiregistrationv1.ConditionUnknown)...)
@@ -96,12 +99,29 @@ func available(s *apiregistrationv1.APIService) string {
 	return string(apiregistrationv1.ConditionUnknown)
 }
 
+// validateMetaUpdate says again what all updates are held to: upstream's clients
+// see it twice.
+func validateMetaUpdate(s, old *apiregistrationv1.APIService) field.ErrorList {
+	return apivalidation.ValidateObjectMetaAccessorUpdate(s, old, field.NewPath("metadata"))
+}
+
+// validateMeta wants a name that follows from what is served.
+func validateMeta(s *apiregistrationv1.APIService) field.ErrorList {
+	wanted := s.Spec.Version + "." + s.Spec.Group
+	return apivalidation.ValidateObjectMetaAccessor(s, false, func(name string, _ bool) []string {
+		if wrong := check.PathSegment(name, false); len(wrong) > 0 {
+			return wrong
+		}
+		if name != wanted {
+			return []string{fmt.Sprintf("must be `spec.version+\".\"+spec.group`: %q", wanted)}
+		}
+		return nil
+	}, field.NewPath("metadata"))
+}
+
 func validateService(s *apiregistrationv1.APIService) field.ErrorList {
 	spec := &s.Spec
-	var errs field.ErrorList
-	if name := spec.Version + "." + spec.Group; s.Name != name {
-		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), s.Name, fmt.Sprintf("must be `spec.version+\".\"+spec.group`: %q", name)))
-	}
+	errs := validateMeta(s)
 	if spec.Group == "" && spec.Version != "v1" {
 		errs = append(errs, field.Required(specPath.Child("group"), "only v1 may have an empty group and it better be legacy kube"))
 	}
