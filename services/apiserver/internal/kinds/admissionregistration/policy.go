@@ -53,6 +53,11 @@ func ValidatingAdmissionPolicy() strategy.Kind[*admissionv1.ValidatingAdmissionP
 		same := equality.Semantic.DeepEqual(p.Spec.ParamKind, old.Spec.ParamKind) && equality.Semantic.DeepEqual(p.Spec.MatchConditions, old.Spec.MatchConditions)
 		return validate(p, same, storedValidating(old))
 	}
+	k.Status.PrepareUpdate = func(p, old *admissionv1.ValidatingAdmissionPolicy) {
+		p.Spec = old.Spec
+		metav1.ResetObjectMetaForStatus(&p.ObjectMeta, &old.ObjectMeta)
+	}
+	k.ResetFields = map[string][]string{"": {"status"}, "status": {"metadata", "spec"}}
 	k.Status.ValidateUpdate = func(p, _ *admissionv1.ValidatingAdmissionPolicy) field.ErrorList { return validateStatus(&p.Status) }
 	k.Columns = cells.Columns(
 		cells.Name(),
