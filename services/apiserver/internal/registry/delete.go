@@ -119,7 +119,7 @@ func checkPreconditions(w *write, obj kinds.Object, p *metav1.Preconditions) err
 	}
 	// Here, and only here, upstream names the kind where it has the resource
 	// elsewhere.
-	named := schema.GroupResource{Group: w.kind.Group, Resource: w.kind.Kind}
+	named := schema.GroupResource{Group: w.groupKind().Group, Resource: w.groupKind().Kind}
 	if p.UID != nil && *p.UID != obj.GetUID() {
 		return apierrors.NewConflict(named, w.name, fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). "+
 			"The object might have been deleted and then recreated", *p.UID, obj.GetUID()))
