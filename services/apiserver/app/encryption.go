@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"coracle.local/libs/kinds"
@@ -77,12 +78,14 @@ func (s *server) sealing() []health.Check {
 }
 
 // resourceOf tells keys of etcd from one another: those of the table by their
-// folder, custom resources by their group and name.
+// folder, custom resources by their group and name. The record of node ports is
+// sealed as Services are, by upstream's servers, too.
 func resourceOf() func(key string) schema.GroupResource {
 	folders := map[string]schema.GroupResource{}
 	for _, k := range kinds.Stored() {
 		folders[k.Prefix] = k.GroupResource()
 	}
+	folders["ranges"] = kinds.For[*corev1.Service]().GroupResource()
 	return func(key string) schema.GroupResource {
 		first, rest, _ := strings.Cut(strings.TrimPrefix(key, etcd.Root), "/")
 		if gr, ok := folders[first]; ok {

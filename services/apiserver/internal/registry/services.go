@@ -16,24 +16,30 @@ import (
 	"coracle.local/services/apiserver/internal/cache"
 )
 
-// Services gives Services their cluster addresses and node ports. An address
-// is recorded as an IPAddress, which is written with its Service in one
-// transaction; what is taken is known from the cache, and from what is held for
-// writes under way until these fail or show up.
+// Services gives Services their cluster addresses and node ports. What is taken
+// is known from the cache, and from what is held for writes under way until
+// these fail or show up; but etcd decides. An address is recorded as an
+// IPAddress, a port in the record of all ports, and either is written with its
+// Service in one transaction that another server's makes fail.
 type Services struct {
 	networks []netip.Prefix
 	ports    utilnet.PortRange
 	refuses  func(svc, old *corev1.Service) field.ErrorList
+	fresh    func(context.Context) error // makes what is known as new as etcd
+	portTurn chan struct{}               // held by who changes the record of ports
+	changed  chan struct{}               // tells repair to look
 
 	mu        sync.Mutex
-	ranges    map[string]serviceRange       // by the name of the ServiceCIDR
-	objects   map[netip.Addr]addressObject  // the IPAddresses
+	ranges    map[string]serviceRange // by the name of the ServiceCIDR
+	given     familyNetworks          // of the ranges that addresses are given out of
+	known     familyNetworks          // of all ranges
+	objects   map[netip.Addr]addressObject
 	addresses map[netip.Addr]types.UID      // whose Service has or will have an address
 	nodePorts map[int32]types.UID           // and a port, of whatever protocol
 	held      map[types.UID]*corev1.Service // the Services, as last seen
 	byName    map[types.NamespacedName]types.UID
 	lost      map[netip.Addr]bool // found taken by another server, and not seen yet
-	changed   chan struct{}       // tells repair to look
+	record    *portRecord         // as last seen; nil if that is not known
 }
 
 // NewServices returns an allocator of one network, or one of each family, and
@@ -43,16 +49,20 @@ func NewServices(networks []netip.Prefix, ports utilnet.PortRange, refuses func(
 	s := &Services{
 		ports: ports, refuses: refuses, ranges: map[string]serviceRange{}, objects: map[netip.Addr]addressObject{},
 		addresses: map[netip.Addr]types.UID{}, nodePorts: map[int32]types.UID{}, held: map[types.UID]*corev1.Service{},
-		byName: map[types.NamespacedName]types.UID{}, lost: map[netip.Addr]bool{}, changed: make(chan struct{}, 1),
+		byName: map[types.NamespacedName]types.UID{}, lost: map[netip.Addr]bool{},
+		fresh:    func(context.Context) error { return nil },
+		portTurn: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
 	for _, n := range networks {
 		s.networks = append(s.networks, n.Masked())
 	}
+	s.arrange()
 	return s
 }
 
 // Observe follows the cache; call it before the cache runs.
 func (s *Services) Observe(c *cache.Cache) {
+	s.fresh = c.Fresh
 	c.Observe(kinds.For[*corev1.Service](), func(i *cache.Item, gone bool) {
 		s.observeService(i.Object().(*corev1.Service), gone)
 	})
@@ -84,7 +94,7 @@ func (s *Services) look() {
 
 func (s *Services) remember(svc *corev1.Service) {
 	s.held[svc.UID] = svc
-	s.byName[types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}] = svc.UID
+	s.byName[nameOf(svc)] = svc.UID
 	for _, ip := range addressesOf(svc) {
 		s.addresses[ip] = svc.UID
 	}
@@ -99,23 +109,30 @@ func (s *Services) forget(uid types.UID) {
 		return
 	}
 	delete(s.held, uid)
-	if name := (types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}); s.byName[name] == uid {
+	if name := nameOf(svc); s.byName[name] == uid {
 		delete(s.byName, name)
 	}
 	for _, ip := range addressesOf(svc) {
-		if s.addresses[ip] == uid {
-			delete(s.addresses, ip)
-		}
+		giveBack(s.addresses, ip, uid)
 	}
 	for _, p := range nodePortsOf(svc) {
-		if s.nodePorts[p] == uid {
-			delete(s.nodePorts, p)
-		}
+		giveBack(s.nodePorts, p, uid)
 	}
 }
 
+// giveBack ends a reservation, unless it is another Service's by now.
+func giveBack[K comparable](reserved map[K]types.UID, k K, uid types.UID) {
+	if reserved[k] == uid {
+		delete(reserved, k)
+	}
+}
+
+func nameOf(svc *corev1.Service) types.NamespacedName {
+	return types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
+}
+
 func addressesOf(svc *corev1.Service) (out []netip.Addr) {
-	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+	if external(svc) {
 		return nil
 	}
 	for _, ip := range svc.Spec.ClusterIPs {
@@ -140,7 +157,7 @@ func nodePortsOf(svc *corev1.Service) (out []int32) {
 
 // allocate fills in what a Service leaves to the server and holds what it names
 // itself. release gives back what this call took.
-func (s *Services) allocate(_ context.Context, w *write, obj, old kinds.Object) (release func(), err error) {
+func (s *Services) allocate(ctx context.Context, w *write, obj, old kinds.Object) (release func(), err error) {
 	w.allocation = nil
 	svc, ok := obj.(*corev1.Service)
 	if !ok || w.subresource != "" {
@@ -153,76 +170,39 @@ func (s *Services) allocate(_ context.Context, w *write, obj, old kinds.Object) 
 			return nil, apierrors.NewInvalid(w.groupKind(), svc.Name, errs)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err = a.clusterIPs(); err == nil {
-		err = a.ports()
+	if err = a.take(); err != nil && a.scarce {
+		if err := s.refresh(ctx); err != nil {
+			return nil, err
+		}
+		err = a.take()
 	}
 	if err != nil {
-		a.undo()
 		return nil, err
 	}
 	w.allocation = a
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		a.undo()
-	}, nil
+	return a.undo, nil
 }
 
-// release gives a removed Service's reservations back before the cache shows
-// that it went.
-func (s *Services) release(_ *kinds.Kind, obj kinds.Object) {
-	svc, ok := obj.(*corev1.Service)
-	if !ok {
-		return
+// refresh catches up with what other servers did: what is in the way may be
+// gone, and not have been seen to go.
+func (s *Services) refresh(ctx context.Context) error {
+	if err := s.fresh(ctx); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ip := range s.recorded(svc, addressesOf(svc)) {
+	clear(s.lost)
+	s.record = nil
+	return nil
+}
+
+// release gives back what a removed Service had, before the cache shows that it
+// went.
+func (s *Services) release(a *allocation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ip := range a.dropped {
 		delete(s.objects, ip)
 	}
-	s.forget(svc.UID)
-}
-
-// allocation is what one write takes and gives back.
-type allocation struct {
-	services *Services
-	svc, old *corev1.Service
-	dryRun   bool
-	// taken are the addresses to be recorded, dropped those that no longer are.
-	taken   []takenAddress
-	dropped []netip.Addr
-	numbers []int32
-}
-
-// takenAddress is an address at an index of clusterIPs. One that the server
-// chose can be exchanged for another.
-type takenAddress struct {
-	ip     netip.Addr
-	index  int
-	chosen bool
-}
-
-func (a *allocation) undo() {
-	for _, t := range a.taken {
-		a.services.giveBack(t.ip, a.svc.UID)
-	}
-	for _, p := range a.numbers {
-		if a.services.nodePorts[p] == a.svc.UID {
-			delete(a.services.nodePorts, p)
-		}
-	}
-	a.taken, a.numbers = nil, nil
-}
-
-func (s *Services) giveBack(ip netip.Addr, uid types.UID) {
-	if s.addresses[ip] == uid {
-		delete(s.addresses, ip)
-	}
-}
-
-func (a *allocation) invalid(p *field.Path, value any, reason string) error {
-	k := kinds.For[*corev1.Service]().GroupVersionKind().GroupKind()
-	return apierrors.NewInvalid(k, a.svc.Name, field.ErrorList{field.Invalid(p, value, reason)})
+	s.forget(a.svc.UID)
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,10 +12,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/admission"
+	"coracle.local/services/apiserver/internal/auth"
 )
 
 // allocatorName marks the IPAddresses that are made here; it is upstream's.
 const allocatorName = "ipallocator.k8s.io"
+
+// allocator is who makes them, as admission sees it.
+var allocator = &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}}
 
 var clusterIPsPath = field.NewPath("spec", "clusterIPs")
 
@@ -66,6 +75,48 @@ func newAddress(ip netip.Addr, svc *corev1.Service) *networkingv1.IPAddress {
 	}
 }
 
+// makeAddresses encodes the IPAddresses that are to be written. Admission judges
+// them like any others, as upstream's does: a policy about IPAddresses is one
+// about what addresses Services may have.
+func (r *Registry) makeAddresses(ctx context.Context, a *allocation) error {
+	for i := range a.addresses {
+		t := &a.addresses[i]
+		if t.value != nil {
+			continue
+		}
+		o, err := r.admitAddress(ctx, newAddress(t.ip, a.svc))
+		if err != nil {
+			return a.refuseAddress(*t, err.Error())
+		}
+		if t.value, err = r.seal(kinds.For[*networkingv1.IPAddress](), o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Registry) admitAddress(ctx context.Context, o *networkingv1.IPAddress) (kinds.Object, error) {
+	ctx = auth.WithUser(ctx, allocator)
+	k := kinds.For[*networkingv1.IPAddress]()
+	w := &write{kind: k, name: o.Name}
+	r.fill(o)
+	uid, at := o.UID, o.CreationTimestamp
+	attributes := w.attributes(ctx, admission.Create, o, nil)
+	// It is not what the client asks for, nor what its request is audited for.
+	attributes.Warn, attributes.Annotate, attributes.AnnotateBody = nil, nil, nil
+	if err := r.Admission.Admit(ctx, attributes); err != nil {
+		return nil, err
+	}
+	obj := attributes.Object
+	obj.SetName(o.Name)
+	obj.SetUID(uid)
+	obj.SetCreationTimestamp(at)
+	if errs := validateCreate(k, r.Strategy(k), obj); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(w.groupKind(), w.name, errs)
+	}
+	return obj, r.Admission.Validate(ctx, attributes)
+}
+
 // recorded keeps of addresses those whose IPAddress is the Service's.
 func (s *Services) recorded(svc *corev1.Service, list []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(list), func(ip netip.Addr) bool {
@@ -73,12 +124,6 @@ func (s *Services) recorded(svc *corev1.Service, list []netip.Addr) []netip.Addr
 		return !ok || o.parent != parentOf(svc)
 	})
 }
-
-func headless(svc *corev1.Service) bool {
-	return len(svc.Spec.ClusterIPs) > 0 && svc.Spec.ClusterIPs[0] == corev1.ClusterIPNone || svc.Spec.ClusterIP == corev1.ClusterIPNone
-}
-
-func external(svc *corev1.Service) bool { return svc.Spec.Type == corev1.ServiceTypeExternalName }
 
 // clusterIPs takes the addresses of a new Service, and those by which an update
 // changes what it has: by another type, or by one family more or less.
@@ -133,40 +178,61 @@ func (a *allocation) clusterIP(index int, family corev1.IPFamily) error {
 	if !slices.ContainsFunc(a.services.networks, func(p netip.Prefix) bool { return familyOf(p.Addr()) == family }) {
 		return nil
 	}
-	if named := spec.ClusterIPs[index]; named != "" {
-		ip, err := netip.ParseAddr(named)
-		if err != nil {
-			return nil // validation says what is wrong with it
+	named := spec.ClusterIPs[index]
+	if named == "" {
+		ip, err := a.choose(index, family)
+		if err == nil {
+			a.addresses = append(a.addresses, takenAddress{ip: ip, index: index, chosen: true})
 		}
-		if reason := a.reserve(ip, family); reason != "" {
-			return a.invalid(clusterIPsPath, spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %s", named, reason))
-		}
-		a.taken = append(a.taken, takenAddress{ip: ip, index: index})
-		return nil
+		return err
 	}
-	return a.choose(index, family)
+	ip, err := netip.ParseAddr(named)
+	if err != nil {
+		return nil // validation says what is wrong with it
+	}
+	t := takenAddress{ip: ip, index: index}
+	if reason := a.reserve(ip, family); reason != "" {
+		return a.refuseAddress(t, reason)
+	}
+	a.addresses = append(a.addresses, t)
+	return nil
 }
 
-func (a *allocation) choose(index int, family corev1.IPFamily) error {
-	for _, p := range a.services.prefixes(family, false) {
-		if ip, ok := a.services.free(p); ok {
-			if a.svc.Name == "" && !a.dryRun {
-				return a.invalid(clusterIPsPath, a.svc.Spec.ClusterIPs, fmt.Sprintf(
-					"failed to allocate IP: IPAddress.networking.k8s.io %q is invalid: spec.parentRef.name: Required value", ip))
-			}
+// refuseAddress says why a Service cannot have an address.
+func (a *allocation) refuseAddress(t takenAddress, reason string) error {
+	which := "IP " + a.svc.Spec.ClusterIPs[t.index]
+	if t.chosen {
+		a.setIP(t.index, "")
+		which = "IP"
+	}
+	return a.invalid(clusterIPsPath, a.svc.Spec.ClusterIPs, fmt.Sprintf("failed to allocate %s: %s", which, reason))
+}
+
+// choose takes a free address and puts it into the Service.
+func (a *allocation) choose(index int, family corev1.IPFamily) (netip.Addr, error) {
+	for _, p := range a.services.given[family] {
+		ip, ok := a.services.free(p)
+		if !ok {
+			continue
+		}
+		if a.svc.Name == "" && !a.dryRun {
+			t := takenAddress{ip: ip, index: index, chosen: true}
+			return ip, a.refuseAddress(t, fmt.Sprintf("IPAddress.networking.k8s.io %q is invalid: spec.parentRef.name: Required value", ip))
+		}
+		if !a.dryRun {
 			a.services.addresses[ip] = a.svc.UID
-			a.taken = append(a.taken, takenAddress{ip: ip, index: index, chosen: true})
-			a.set(index, ip)
-			return nil
 		}
+		a.setIP(index, ip.String())
+		return ip, nil
 	}
-	return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: range is full", a.svc.Name))
+	a.scarce = true
+	return netip.Addr{}, apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: range is full", a.svc.Name))
 }
 
-func (a *allocation) set(index int, ip netip.Addr) {
-	a.svc.Spec.ClusterIPs[index] = ip.String()
+func (a *allocation) setIP(index int, ip string) {
+	a.svc.Spec.ClusterIPs[index] = ip
 	if index == 0 {
-		a.svc.Spec.ClusterIP = ip.String()
+		a.svc.Spec.ClusterIP = ip
 	}
 }
 
@@ -175,17 +241,34 @@ const alreadyAllocated = "provided IP is already allocated"
 // reserve takes an address that a client names. A dry run takes nothing, and
 // does not mind whether it is taken.
 func (a *allocation) reserve(ip netip.Addr, family corev1.IPFamily) (refusal string) {
-	ready := a.services.prefixes(family, false)
-	switch in := slices.ContainsFunc(ready, func(p netip.Prefix) bool { return contains(p, ip) }); {
-	case !in && a.dryRun && len(ready) > 0:
-		return fmt.Sprintf("the provided IP (%v) is not in the valid range. The range of valid IPs is %s", ip, ready[0])
+	s := a.services
+	switch in := slices.ContainsFunc(s.given[family], func(p netip.Prefix) bool { return contains(p, ip) }); {
+	case !in && a.dryRun && len(s.given[family]) > 0:
+		return fmt.Sprintf("the provided IP (%v) is not in the valid range. The range of valid IPs is %s", ip, s.given[family][0])
 	case !in:
 		return "the provided network does not match the current range"
 	case a.dryRun:
 		return ""
-	case a.services.isTaken(ip):
+	case s.isTaken(ip):
+		a.scarce = true
 		return alreadyAllocated
 	}
-	a.services.addresses[ip] = a.svc.UID
+	s.addresses[ip] = a.svc.UID
 	return ""
+}
+
+// exchangeAddress gives up an address that turned out to be somebody's, and
+// takes another one.
+func (a *allocation) exchangeAddress(t *takenAddress) error {
+	s := a.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	giveBack(s.addresses, t.ip, a.svc.UID)
+	s.lost[t.ip] = true
+	if !t.chosen {
+		return a.refuseAddress(*t, alreadyAllocated)
+	}
+	ip, err := a.choose(t.index, familyOf(t.ip))
+	t.ip, t.value, a.exchanged = ip, nil, true
+	return err
 }

@@ -30,9 +30,10 @@ func needsHealthCheckPort(svc *corev1.Service) bool {
 	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
-// ports takes node ports. A port is one Service's, whatever its protocol; the
-// Service may use it for several protocols.
-func (a *allocation) ports() error {
+// nodePorts takes node ports, and notes those that an update frees. A port is
+// one Service's, whatever its protocol; the Service may use it for several
+// protocols.
+func (a *allocation) nodePorts() error {
 	if exposed(a.svc) {
 		take := a.newPorts
 		if a.old != nil {
@@ -43,7 +44,13 @@ func (a *allocation) ports() error {
 		}
 	}
 	if needsHealthCheckPort(a.svc) && (a.old == nil || !needsHealthCheckPort(a.old)) {
-		return a.healthCheckPort()
+		if err := a.healthCheckPort(); err != nil {
+			return err
+		}
+	}
+	if a.old != nil {
+		has := nodePortsOf(a.svc)
+		a.freed = slices.DeleteFunc(nodePortsOf(a.old), func(p int32) bool { return slices.Contains(has, p) })
 	}
 	return nil
 }
@@ -62,7 +69,7 @@ func (a *allocation) newPorts() error {
 			// One that the client names for any of them is for all.
 			p.NodePort = named(list, p.Port)
 			if p.NodePort == 0 {
-				if err := a.freePort(&p.NodePort); err != nil {
+				if err := a.freePort(i, &p.NodePort); err != nil {
 					return err
 				}
 			} else if err := a.reservePort(i, p.NodePort); err != nil {
@@ -100,10 +107,10 @@ func (a *allocation) changedPorts() error {
 		p := &a.svc.Spec.Ports[i]
 		switch {
 		case p.NodePort == 0 && needsNodePorts(a.svc):
-			if err := a.freePort(&p.NodePort); err != nil {
+			if err := a.freePort(i, &p.NodePort); err != nil {
 				return err
 			}
-		case p.NodePort != 0 && !had[p.NodePort] && !slices.Contains(a.numbers, p.NodePort):
+		case p.NodePort != 0 && !had[p.NodePort] && !a.takes(p.NodePort):
 			if err := a.reservePort(i, p.NodePort); err != nil {
 				return err
 			}
@@ -113,53 +120,71 @@ func (a *allocation) changedPorts() error {
 }
 
 func (a *allocation) healthCheckPort() error {
-	spec := &a.svc.Spec
-	if spec.HealthCheckNodePort == 0 {
-		if reason := a.pick(&spec.HealthCheckNodePort); reason != "" {
-			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a HealthCheck NodePort 0: %s", reason))
-		}
-		return nil
+	port := &a.svc.Spec.HealthCheckNodePort
+	if *port == 0 {
+		return a.freePort(healthCheck, port)
 	}
-	if reason := a.take(spec.HealthCheckNodePort); reason != "" {
-		return apierrors.NewInternalError(fmt.Errorf("failed to allocate requested HealthCheck NodePort %v: %s", spec.HealthCheckNodePort, reason))
-	}
-	return nil
+	return a.reservePort(healthCheck, *port)
 }
 
+// reservePort takes a port that a client names.
 func (a *allocation) reservePort(index int, port int32) error {
-	if reason := a.take(port); reason != "" {
-		return a.invalid(field.NewPath("spec", "ports").Index(index).Child("nodePort"), port, reason)
+	t := takenPort{number: port, index: index}
+	reason := ""
+	switch s := a.services; {
+	case !s.ports.Contains(int(port)) && a.dryRun:
+		return nil // nothing is taken, so nobody asks what there is
+	case !s.ports.Contains(int(port)):
+		reason = "provided port is not in the valid range. The range of valid ports is " + s.ports.String()
+	case a.takes(port) || s.nodePorts[port] != "":
+		reason, a.scarce = portAllocated, true
 	}
+	if reason != "" {
+		return a.refusePort(t, reason)
+	}
+	a.hold(t)
 	return nil
 }
 
-func (a *allocation) freePort(into *int32) error {
-	if reason := a.pick(into); reason != "" {
+// freePort takes any free port.
+func (a *allocation) freePort(index int, into *int32) error {
+	port, ok := a.pick(a.services.record)
+	if !ok {
+		a.scarce = true
+		return a.refusePort(takenPort{index: index, chosen: true}, "range is full")
+	}
+	a.hold(takenPort{number: port, index: index, chosen: true})
+	*into = port
+	return nil
+}
+
+func (a *allocation) takes(port int32) bool {
+	return slices.ContainsFunc(a.ports, func(t takenPort) bool { return t.number == port })
+}
+
+func (a *allocation) hold(t takenPort) {
+	if !a.dryRun {
+		a.services.nodePorts[t.number] = a.svc.UID
+	}
+	a.ports = append(a.ports, t)
+}
+
+func (a *allocation) refusePort(t takenPort, reason string) error {
+	switch {
+	case t.index == healthCheck && t.chosen:
+		return apierrors.NewInternalError(fmt.Errorf("failed to allocate a HealthCheck NodePort 0: %s", reason))
+	case t.index == healthCheck:
+		return apierrors.NewInternalError(fmt.Errorf("failed to allocate requested HealthCheck NodePort %v: %s", t.number, reason))
+	case t.chosen:
 		return apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: %s", reason))
 	}
-	return nil
+	return a.invalid(field.NewPath("spec", "ports").Index(t.index).Child("nodePort"), t.number, reason)
 }
 
-// take takes a port that a client names.
-func (a *allocation) take(port int32) (refusal string) {
-	s := a.services
-	if a.dryRun && !s.ports.Contains(int(port)) {
-		return "" // nothing is taken, so nobody asks what there is
-	}
-	if !s.ports.Contains(int(port)) {
-		return "provided port is not in the valid range. The range of valid ports is " + s.ports.String()
-	}
-	if _, taken := s.nodePorts[port]; taken {
-		return portAllocated
-	}
-	s.nodePorts[port] = a.svc.UID
-	a.numbers = append(a.numbers, port)
-	return ""
-}
-
-// pick takes any free port; the lower part of the range is left to those who
-// name one, as long as there are others.
-func (a *allocation) pick(into *int32) (refusal string) {
+// pick finds a port that neither a Service nor the record has, if that is known;
+// the lower part of the range is left to those who name
+// one, as long as there are others.
+func (a *allocation) pick(record *portRecord) (int32, bool) {
 	s := a.services
 	low := 0
 	if s.ports.Size > 16 {
@@ -173,11 +198,48 @@ func (a *allocation) pick(into *int32) (refusal string) {
 		start := rand.IntN(size)
 		for n := range size {
 			port := int32(s.ports.Base + part[0] + (start+n)%size)
-			if a.take(port) == "" {
-				*into = port
-				return ""
+			if s.nodePorts[port] == "" && !a.takes(port) && (record == nil || !record.has(port)) {
+				return port, true
 			}
 		}
 	}
-	return "range is full"
+	return 0, false
+}
+
+// exchangePorts takes others for the ports that the record has given to
+// somebody else. The record is as new as etcd's, or has none of them.
+func (a *allocation) exchangePorts(record *portRecord) error {
+	s := a.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range a.ports {
+		t := &a.ports[i]
+		if !record.has(t.number) {
+			continue
+		}
+		giveBack(s.nodePorts, t.number, a.svc.UID)
+		if !t.chosen {
+			return a.refusePort(*t, portAllocated)
+		}
+		port, ok := a.pick(record)
+		if !ok {
+			return a.refusePort(*t, "range is full")
+		}
+		a.setPort(t.number, port)
+		t.number, a.exchanged = port, true
+		s.nodePorts[port] = a.svc.UID
+	}
+	return nil
+}
+
+// setPort exchanges a port, which the Service may have for several protocols.
+func (a *allocation) setPort(from, to int32) {
+	for i := range a.svc.Spec.Ports {
+		if p := &a.svc.Spec.Ports[i]; p.NodePort == from {
+			p.NodePort = to
+		}
+	}
+	if a.svc.Spec.HealthCheckNodePort == from {
+		a.svc.Spec.HealthCheckNodePort = to
+	}
 }

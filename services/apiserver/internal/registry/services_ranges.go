@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/binary"
+	"maps"
 	"math"
 	"math/bits"
 	"math/rand/v2"
@@ -33,6 +34,7 @@ func (s *Services) observeRange(r *networkingv1.ServiceCIDR, gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.look()
+	defer s.arrange()
 	if gone {
 		delete(s.ranges, r.Name)
 		return
@@ -48,40 +50,35 @@ func (s *Services) observeRange(r *networkingv1.ServiceCIDR, gone bool) {
 	s.ranges[r.Name] = out
 }
 
-// prefixes are the networks of a family, the server's own first; of those that
-// are ready, or of all. Until the cluster's first range is there, the server's
-// networks stand for it.
-func (s *Services) prefixes(family corev1.IPFamily, all bool) []netip.Prefix {
-	var names []string
-	for name := range s.ranges {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		switch {
-		case a == b:
-			return 0
-		case a == defaultRange || a < b && b != defaultRange:
-			return -1
-		}
-		return 1
-	})
-	var out []netip.Prefix
-	add := func(list []netip.Prefix) {
-		for _, p := range list {
-			if familyOf(p.Addr()) == family && !slices.Contains(out, p) {
-				out = append(out, p)
-			}
+// familyNetworks are networks by their family, the server's own first.
+type familyNetworks map[corev1.IPFamily][]netip.Prefix
+
+func (f familyNetworks) add(list []netip.Prefix) {
+	for _, p := range list {
+		if family := familyOf(p.Addr()); !slices.Contains(f[family], p) {
+			f[family] = append(f[family], p)
 		}
 	}
-	if _, ok := s.ranges[defaultRange]; !ok {
-		add(s.networks)
+}
+
+// arrange says anew what networks there are. Until the cluster's first range is
+// there, the server's own stand for it.
+func (s *Services) arrange() {
+	s.given, s.known = familyNetworks{}, familyNetworks{}
+	names := slices.Sorted(maps.Keys(s.ranges))
+	if i := slices.Index(names, defaultRange); i >= 0 {
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, defaultRange)
+	} else {
+		s.given.add(s.networks)
+		s.known.add(s.networks)
 	}
 	for _, name := range names {
-		if r := s.ranges[name]; all || r.ready {
-			add(r.prefixes)
+		r := s.ranges[name]
+		s.known.add(r.prefixes)
+		if r.ready {
+			s.given.add(r.prefixes)
 		}
 	}
-	return out
 }
 
 func familyOf(ip netip.Addr) corev1.IPFamily {

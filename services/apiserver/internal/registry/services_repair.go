@@ -1,16 +1,12 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,219 +18,57 @@ import (
 const (
 	// gather is how long changes settle before they are looked at.
 	gather = 2 * time.Second
-	// leakAfter is how long an IPAddress may be there before its Service:
-	// upstream's servers write the one before the other.
-	leakAfter = time.Minute
-	// settleAfter is the same for one of a Service that is there already.
-	settleAfter = 5 * time.Second
+	// repairEvery is how often all is looked at though nothing changed here, for
+	// what upstream's servers leave in the record of ports; it is their interval.
+	repairEvery = 3 * time.Minute
 )
 
-// Repair keeps the addresses of Services and their IPAddresses in step, and
-// the first range in the cluster, until ctx ends. What it finds wrong it tells
-// in events, once.
+// Repair keeps Services and the records of what they have in step, and the first
+// range in the cluster, until ctx ends. What it finds wrong it tells in events,
+// once.
 func (s *Services) Repair(ctx context.Context, r *Registry) error {
 	told := map[finding]bool{}
-	var ports portRecord
+	ports := portRepair{leaks: map[int32]time.Time{}}
 	for {
-		findings, again := s.inspect(r.Clock.Now())
-		if err := ports.keep(ctx, r); err != nil && ctx.Err() == nil {
-			r.Log.Warn("the node ports of Services are not recorded", zap.Error(err))
-			again = settleAfter
-		}
-		now := map[finding]bool{}
-		for _, f := range findings {
-			now[f.finding] = true
-			if err := r.mend(ctx, f, told[f.finding]); err != nil && ctx.Err() == nil {
-				r.Log.Warn("the address of a Service is not repaired", zap.String("address", f.name), zap.String("service", f.svc.String()), zap.Error(err))
-				again = settleAfter
-			}
-		}
-		told = now
-		var due <-chan time.Time
-		if again > 0 {
-			due = time.After(again)
+		var again time.Duration
+		told, again = r.repair(ctx, &ports, told)
+		if again == 0 {
+			again = repairEvery
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.changed:
-		case <-due:
+			again = gather
+		case <-time.After(again):
 			continue
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(gather):
+		case <-time.After(again):
 		}
 	}
 }
 
-// cure is what to do about something that was found.
-type cure int
-
-const (
-	tell cure = iota
-	record
-	renew
-	remove
-	install // the first range
-	confirm // that it is ready
-)
-
-// finding is something that is wrong with an address or a port.
-type finding struct {
-	svc    types.NamespacedName
-	uid    types.UID // of the Service, or of the IPAddress that is removed
-	name   string    // the address
-	reason string
-}
-
-type found struct {
-	finding
-	cure    cure
-	action  string
-	message string
-	// about is the object that the event is filed under; nil tells nobody.
-	about *corev1.ObjectReference
-}
-
-// inspect holds Services, IPAddresses and ranges against one another. again is
-// when something will be due that is not yet.
-func (s *Services) inspect(now time.Time) (out []found, again time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch first, ok := s.ranges[defaultRange]; {
-	case !ok:
-		out = append(out, found{cure: install, finding: finding{name: defaultRange}})
-	case !slices.Equal(first.prefixes, s.networks):
-		out = append(out, found{
-			finding: finding{name: defaultRange, reason: "KubernetesDefaultServiceCIDRInconsistent"},
-			message: fmt.Sprintf("The default ServiceCIDR %v does not match the controller flag configurations %v", first.prefixes, s.networks),
-			about:   &corev1.ObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "ServiceCIDR", Name: defaultRange, UID: first.uid},
-		})
-	case !first.reported:
-		out = append(out, found{cure: confirm, finding: finding{name: defaultRange}})
+// repair looks once, and says what it found and when to look again.
+func (r *Registry) repair(ctx context.Context, ports *portRepair, told map[finding]bool) (now map[finding]bool, again time.Duration) {
+	findings, again := r.Services.inspect(r.Clock.Now())
+	ofPorts, wait, err := ports.run(ctx, r)
+	if err != nil && ctx.Err() == nil {
+		r.Log.Warn("the record of node ports is not repaired", zap.Error(err))
+		wait = settleAfter
 	}
-	services := make([]*corev1.Service, 0, len(s.held))
-	for _, svc := range s.held {
-		services = append(services, svc)
-	}
-	// Of two with the same port the older one has it.
-	slices.SortFunc(services, func(a, b *corev1.Service) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	ports := map[int32]bool{}
-	for _, svc := range services {
-		for _, ip := range addressesOf(svc) {
-			out = append(out, s.inspectAddress(svc, ip)...)
-		}
-		out = append(out, s.inspectPorts(svc, ports)...)
-	}
-	for ip, o := range s.objects {
-		f, wait := s.inspectObject(ip, o, now)
-		out = append(out, f...)
-		if wait > 0 && (again == 0 || wait < again) {
-			again = wait
+	again = sooner(again, wait)
+	now = map[finding]bool{}
+	for _, f := range append(findings, ofPorts...) {
+		now[f.finding] = true
+		if err := r.mend(ctx, f, told[f.finding]); err != nil && ctx.Err() == nil {
+			r.Log.Warn("the address of a Service is not repaired", zap.String("address", f.name), zap.String("service", f.svc.String()), zap.Error(err))
+			again = sooner(again, settleAfter)
 		}
 	}
-	return out, again
-}
-
-func (s *Services) inspectAddress(svc *corev1.Service, ip netip.Addr) []found {
-	report := func(c cure, reason, format string, args ...any) []found {
-		f := found{cure: c, finding: finding{svc: nameOf(svc), uid: svc.UID, name: ip.String(), reason: reason}, action: "ClusterIPAllocation"}
-		if reason != "" {
-			f.message, f.about = fmt.Sprintf(format, args...), referTo(svc)
-		}
-		return []found{f}
-	}
-	family := familyOf(ip)
-	if !slices.ContainsFunc(s.prefixes(family, true), func(p netip.Prefix) bool { return contains(p, ip) }) {
-		return report(tell, "ClusterIPOutOfRange", "Cluster IP [%v]: %s is not within any configured Service CIDR; please recreate service", family, ip)
-	}
-	o, ok := s.objects[ip]
-	if !ok {
-		return report(record, "ClusterIPNotAllocated", "Cluster IP [%v]: %s is not allocated; repairing", family, ip)
-	}
-	if o.parent == parentOf(svc) {
-		if !o.labeled {
-			return report(renew, "", "")
-		}
-		return nil
-	}
-	if o.parent.Group == "" && o.parent.Resource == "services" {
-		other := s.held[s.byName[types.NamespacedName{Namespace: o.parent.Namespace, Name: o.parent.Name}]]
-		if other != nil && slices.Contains(addressesOf(other), ip) {
-			return report(tell, "ClusterIPAlreadyAllocated", "Cluster IP [%v]:%s was assigned to multiple services; please recreate service", family, ip)
-		}
-		if other != nil && o.labeled {
-			return nil // the IPAddress goes first, as it is of no use to the other
-		}
-	}
-	return report(renew, "ClusterIPNotAllocated", "the ClusterIP [%v]: %s for Service %s/%s has a wrong reference; repairing", family, ip, svc.Namespace, svc.Name)
-}
-
-func (s *Services) inspectPorts(svc *corev1.Service, seen map[int32]bool) (out []found) {
-	report := func(port int32, reason, message string) {
-		out = append(out, found{
-			finding: finding{svc: nameOf(svc), uid: svc.UID, name: fmt.Sprint(port), reason: reason},
-			action:  "PortAllocation", message: message, about: referTo(svc),
-		})
-	}
-	list := nodePortsOf(svc)
-	slices.Sort(list)
-	for _, port := range slices.Compact(list) {
-		switch {
-		case seen[port]:
-			report(port, "PortAlreadyAllocated", fmt.Sprintf("Port %d was assigned to multiple services; please recreate service", port))
-		case !s.ports.Contains(int(port)):
-			report(port, "PortOutOfRange", fmt.Sprintf("Port %d is not within the port range %s; please recreate service", port, s.ports.String()))
-		}
-		seen[port] = true
-	}
-	return out
-}
-
-// inspectObject finds IPAddresses of an allocator's that no Service has.
-func (s *Services) inspectObject(ip netip.Addr, o addressObject, now time.Time) (out []found, wait time.Duration) {
-	if !o.managed {
-		return nil, 0
-	}
-	report := func(reason, message string) ([]found, time.Duration) {
-		about := &corev1.ObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "IPAddress", Name: ip.String(), UID: o.uid}
-		return []found{{
-			cure: remove, finding: finding{name: ip.String(), uid: o.uid, reason: reason}, action: "IPAddressAllocation", message: message, about: about,
-		}}, 0
-	}
-	p := o.parent
-	if p.Group != "" || p.Resource != "services" {
-		return report("IPAddressNotAllocated", fmt.Sprintf("IPAddress %s appears to have been modified, not referencing a Service %v: cleaning up", ip, &p))
-	}
-	age := now.Sub(o.created.Time)
-	svc := s.held[s.byName[types.NamespacedName{Namespace: p.Namespace, Name: p.Name}]]
-	switch {
-	case svc == nil && age <= leakAfter:
-		return nil, leakAfter - age + time.Second
-	case svc == nil:
-		return report("IPAddressNotAllocated", fmt.Sprintf("IPAddress: %s for Service %s/%s appears to have leaked: cleaning up", ip, p.Namespace, p.Name))
-	case slices.Contains(addressesOf(svc), ip):
-		return nil, 0
-	case external(svc) && age < leakAfter:
-		return nil, leakAfter - age
-	case age < settleAfter || now.Sub(svc.CreationTimestamp.Time) < settleAfter:
-		return nil, settleAfter // one of the two may be about to go
-	}
-	return report("IPAddressWrongReference", fmt.Sprintf("IPAddress: %s for Service %s/%s has a wrong reference; cleaning up", ip, svc.Namespace, svc.Name))
-}
-
-func nameOf(svc *corev1.Service) types.NamespacedName {
-	return types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
-}
-
-func referTo(svc *corev1.Service) *corev1.ObjectReference {
-	return &corev1.ObjectReference{
-		APIVersion: "v1", Kind: "Service", Namespace: svc.Namespace, Name: svc.Name, UID: svc.UID, ResourceVersion: svc.ResourceVersion,
-	}
+	return now, again
 }
 
 // mend does what is to be done about a finding, and tells it.

@@ -154,8 +154,8 @@ func TestClusterIPs(t *testing.T) {
 				}
 				return
 			}
-			if len(w.allocation.taken) != test.taken {
-				t.Errorf("takes %v", w.allocation.taken)
+			if len(w.allocation.addresses) != test.taken {
+				t.Errorf("takes %v", w.allocation.addresses)
 			}
 			dropped := ""
 			if len(w.allocation.dropped) > 0 {
@@ -252,8 +252,8 @@ func TestNodePorts(t *testing.T) {
 			w, release, err := s.try(test.svc, test.old, false)
 			refused(t, err, test.refusal)
 			if err == nil {
-				if len(w.allocation.numbers) != test.took || test.check != nil && !test.check(test.svc) {
-					t.Errorf("takes %v for %v", w.allocation.numbers, test.svc.Spec.Ports)
+				if len(w.allocation.ports) != test.took || test.check != nil && !test.check(test.svc) {
+					t.Errorf("takes %v for %v", w.allocation.ports, test.svc.Spec.Ports)
 				}
 				release()
 			}
@@ -322,18 +322,6 @@ func TestRepairFinds(t *testing.T) {
 				s.observeAddress(recordOf(ip, svc), false)
 			},
 			want: "IPAddressWrongReference: IPAddress: 10.0.0.5 for Service ns/s has a wrong reference; cleaning up",
-		},
-		{
-			name: "a port twice", cure: tell,
-			set: func(s *Services) {
-				s.observeService(exposing("a", corev1.ServicePort{NodePort: 30001}), false)
-				s.observeService(exposing("b", corev1.ServicePort{NodePort: 30001}), false)
-			},
-			want: "PortAlreadyAllocated: Port 30001 was assigned to multiple services; please recreate service",
-		},
-		{
-			name: "a port out of range", set: func(s *Services) { s.observeService(exposing("a", corev1.ServicePort{NodePort: 80}), false) }, cure: tell,
-			want: "PortOutOfRange: Port 80 is not within the port range 30000-30007; please recreate service",
 		},
 	}
 	for _, test := range tests {

@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/kubernetes"
+	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+
+	"coracle.local/cmd/coracle/cluster"
+	apiserver "coracle.local/services/apiserver/app"
+	"coracle.local/tests/fixture"
+)
+
+// twoServers starts two API servers over one etcd, which is handed out, too.
+func twoServers(t *testing.T, ports utilnet.PortRange) (services [2]typedv1.ServiceInterface, etcd *clientv3.Client) {
+	t.Helper()
+	var cfg apiserver.Config
+	c := fixture.Start(t, cluster.Config{Controllers: []string{"-*"}, APIServer: func(c *apiserver.Config) {
+		c.NodePorts = ports
+		cfg = *c
+	}})
+	etcd, err := clientv3.New(clientv3.Config{Endpoints: []string{c.Etcd}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = etcd.Close() })
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	ready := make(chan struct{})
+	cfg.Etcd, cfg.Listener, cfg.GRPCListener, cfg.Pipe = etcd, listen(), listen(), nil
+	cfg.OnReady = func() { close(ready) }
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- apiserver.Run(ctx, cfg) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-ended:
+		ended <- nil
+		t.Fatalf("the second server: %v", err)
+	}
+	other := rest.CopyConfig(c.Config)
+	other.Host = "https://" + cfg.Listener.Addr().String()
+	clients, err := kubernetes.NewForConfig(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [2]typedv1.ServiceInterface{c.Clients.CoreV1().Services("default"), clients.CoreV1().Services("default")}, etcd
+}
+
+func exposing(name string, nodePort int32) *corev1.Service {
+	s := newService(name)
+	s.Spec.Type = corev1.ServiceTypeNodePort
+	s.Spec.Ports[0].NodePort = nodePort
+	return s
+}
+
+func checkedAt(name string, port int32) *corev1.Service {
+	s := newService(name)
+	no := false
+	s.Spec.Type, s.Spec.ExternalTrafficPolicy = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal
+	s.Spec.HealthCheckNodePort, s.Spec.AllocateLoadBalancerNodePorts = port, &no
+	return s
+}
+
+// TestOnePortIsOneServices lets two servers be asked for one port at once.
+func TestOnePortIsOneServices(t *testing.T) {
+	servers, etcd := twoServers(t, apiserver.DefaultNodePorts)
+	for round := range 40 {
+		port := int32(30100 + round)
+		make, want := exposing, fmt.Sprintf("spec.ports[0].nodePort: Invalid value: %d: provided port is already allocated", port)
+		if round%2 == 1 {
+			make, want = checkedAt, fmt.Sprintf("failed to allocate requested HealthCheck NodePort %d: provided port is already allocated", port)
+		}
+		var errs [2]error
+		var group sync.WaitGroup
+		for i, s := range servers {
+			group.Go(func() {
+				_, errs[i] = s.Create(context.Background(), make(fmt.Sprintf("s%d-%d", round, i), port), metav1.CreateOptions{})
+			})
+		}
+		group.Wait()
+		if errs[0] == nil {
+			errs[0], errs[1] = errs[1], errs[0]
+		}
+		if errs[1] != nil || errs[0] == nil || !strings.Contains(errs[0].Error(), want) {
+			t.Errorf("port %d: %v, %v", port, errs[0], errs[1])
+		}
+	}
+	inOrder(t, etcd, apiserver.DefaultNodePorts.Base)
+}
+
+// TestPortsOfTwoServers uses up all ports at two servers at once, and lets each
+// have at once what the other gave back.
+func TestPortsOfTwoServers(t *testing.T) {
+	ports := utilnet.PortRange{Base: 30000, Size: 20}
+	servers, etcd := twoServers(t, ports)
+	ctx := context.Background()
+	var mu sync.Mutex
+	names := map[int32]string{}
+	full := 0
+	var group sync.WaitGroup
+	for i := range 30 {
+		group.Go(func() {
+			s, err := servers[i%2].Create(ctx, exposing(fmt.Sprint("s", i), 0), metav1.CreateOptions{})
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil && strings.Contains(err.Error(), "failed to allocate a nodePort: range is full"):
+				full++
+			case err != nil:
+				t.Error(err)
+			case names[s.Spec.Ports[0].NodePort] != "":
+				t.Errorf("%d is given twice", s.Spec.Ports[0].NodePort)
+			default:
+				names[s.Spec.Ports[0].NodePort] = s.Name
+			}
+		})
+	}
+	group.Wait()
+	if len(names) != ports.Size || full != 10 {
+		t.Errorf("%d ports are given, and %d refused", len(names), full)
+	}
+	i := 0
+	for port, name := range names {
+		i++
+		var err error
+		if i%3 == 0 {
+			var s *corev1.Service
+			if s, err = servers[i%2].Get(ctx, name, metav1.GetOptions{}); err == nil {
+				s.Spec.Type, s.Spec.Ports[0].NodePort = corev1.ServiceTypeClusterIP, 0
+				_, err = servers[i%2].Update(ctx, s, metav1.UpdateOptions{})
+			}
+		} else {
+			err = servers[i%2].Delete(ctx, name, metav1.DeleteOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := servers[1-i%2].Create(ctx, exposing("again"+name, port), metav1.CreateOptions{}); err != nil {
+			t.Errorf("freed by the other server: %v", err)
+		}
+	}
+	inOrder(t, etcd, ports.Base)
+}
