@@ -4,12 +4,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"coracle.local/cmd/coracle/dropin"
 	"coracle.local/libs/program"
@@ -20,8 +18,10 @@ func main() {
 		program.Main(name, role)
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	program.Main("coracle", command)
+}
+
+func command(ctx context.Context, _ *zap.Logger, _ string, args []string) error {
 	root := &cobra.Command{
 		Use:           "coracle",
 		Short:         "Kubernetes you can carry",
@@ -29,8 +29,6 @@ func main() {
 		SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), dropinCommand(), pkiCommand(), traceCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "coracle:", err)
-		os.Exit(1)
-	}
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
 }

@@ -13,8 +13,10 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// pipeBuffer is the bytes in flight on one in-memory connection.
-const pipeBuffer = 1 << 20
+// pipeBuffer is the bytes in flight in one direction of an in-memory connection: as
+// much as HTTP/2 lets a stream have, and no more, since all of it stays resident once
+// the ring was gone through.
+const pipeBuffer = 128 << 10
 
 // Pipe is an in-memory listener for components in the server's own process.
 // Whoever holds it is trusted: each Dial says for whom it speaks.
