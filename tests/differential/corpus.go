@@ -115,11 +115,14 @@ func stored(name string, sd seed) (Script, seed) {
 	return s, sd
 }
 
+// never is in no answer: what is to hold it is waited for until it is gone.
+const never = "(never)"
+
 // settled is in an object once upstream's server has done by itself what it does
 // to a new one.
 var settled = map[string]string{
 	"APIService":               `"type":"Available"`,
-	"CustomResourceDefinition": `"type":"Established"`,
+	"CustomResourceDefinition": `"InitialNamesAccepted"`,
 	"FlowSchema":               `"type":"Dangling"`,
 }
 
@@ -224,6 +227,9 @@ func goldenScript(g golden) (Script, error) {
 			Step{Name: c.Name + ": strip", Send: "PATCH " + path, Type: "application/merge-patch+json", Body: map[string]any{"metadata": map[string]any{"finalizers": nil}}, Quiet: true},
 			Step{Name: c.Name + ": delete", Send: "DELETE " + path + "?gracePeriodSeconds=0&propagationPolicy=Background", Quiet: true},
 		)
+		if k.Kind == "CustomResourceDefinition" {
+			s.Steps = append(s.Steps, Step{Name: c.Name + ": gone", Send: "GET " + path, Until: never, Quiet: true})
+		}
 		if k.Kind == "Namespace" {
 			s.Steps = append(s.Steps, Step{Name: c.Name + ": finalize", Send: "PUT " + path + "/finalize", From: "it", Set: []Edit{{Path: "spec", Value: map[string]any{}}, {Path: "metadata/resourceVersion"}}, Quiet: true})
 		}

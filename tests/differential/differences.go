@@ -54,6 +54,9 @@ func (k *Known) Covers(d Difference) bool {
 
 // Table is the known differences as docs/differences.md has them.
 func Table(known []*Known) string {
+	if len(known) == 0 {
+		return "There is none.\n"
+	}
 	var b strings.Builder
 	b.WriteString("| group | what differs | why |\n|---|---|---|\n")
 	for _, k := range known {

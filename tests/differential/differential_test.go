@@ -20,6 +20,7 @@ import (
 
 	"coracle.local/cmd/coracle/cluster"
 	"coracle.local/libs/kinds"
+	apiserver "coracle.local/services/apiserver/app"
 	"coracle.local/tests/fixture"
 	"coracle.local/tests/upstream"
 )
@@ -39,7 +40,11 @@ func TestAnswersAreUpstreams(t *testing.T) {
 	if *answersFile == "" {
 		upstream.Server(t)
 	}
-	c := fixture.Start(t, cluster.Config{Controllers: []string{"-*"}})
+	c := fixture.Start(t, cluster.Config{
+		Controllers: []string{"-*"},
+		// Upstream's controller manager checks the types of policies, and there is none.
+		APIServer: func(c *apiserver.Config) { c.UncheckedPolicies = true },
+	})
 	ours := server(t, c.Config)
 	scripts := corpus(t, ours)
 	known, err := KnownDifferences()

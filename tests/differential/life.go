@@ -306,6 +306,11 @@ func withEnds(s Script, k *kinds.Kind, many, one string) Script {
 		Step{Name: "delete of nothing there", Send: "DELETE " + one + "-absent"},
 		Step{Name: "hold", Send: "PATCH " + one, Type: mergePatch, Body: map[string]any{"metadata": map[string]any{"finalizers": []any{"example.com/hold"}}}},
 		Step{Name: "delete held", Send: "DELETE " + one + "?gracePeriodSeconds=0&propagationPolicy=Background"},
+	)
+	if k.Kind == "CustomResourceDefinition" {
+		s.Steps = append(s.Steps, Step{Name: "emptied", Send: "GET " + one, Until: `"InstanceDeletionCompleted"`, Quiet: true})
+	}
+	s.Steps = append(s.Steps,
 		Step{Name: "delete held again", Send: "DELETE " + one + "?gracePeriodSeconds=0&propagationPolicy=Foreground"},
 		Step{Name: "held", Send: "GET " + one, Keep: map[string]string{"it": ""}},
 		Step{Name: "another finalizer", Send: "PATCH " + one + "?dryRun=All", Type: mergePatch, Body: map[string]any{"metadata": map[string]any{"finalizers": []any{"example.com/hold", "example.com/late"}}}},

@@ -22,6 +22,13 @@ func stableIn(value any, key string) any {
 			v[k] = stableIn(e, k)
 		}
 		generated(v)
+		if v["kind"] == "SelfSubjectRulesReview" {
+			sorted(at(v, "status", "resourceRules"))
+			sorted(at(v, "status", "nonResourceRules"))
+		}
+		if v["kind"] == "Status" {
+			unordered(v)
+		}
 	case []any:
 		v = marked(v)
 		for i := range v {
@@ -61,6 +68,35 @@ func marked(events []any) []any {
 		first = false
 		return again
 	})
+}
+
+// sorted brings a list into one order whose own says nothing: upstream gathers
+// rules from bindings in the order of a map.
+func sorted(list any) {
+	if all, ok := list.([]any); ok {
+		slices.SortFunc(all, func(a, b any) int { return strings.Compare(compact(a), compact(b)) })
+	}
+}
+
+// unordered brings into one order what is wrong with a custom resource, or with
+// the properties of a definition's schema: upstream goes through them in the order
+// of a map.
+func unordered(status map[string]any) {
+	causes, _ := at(status, "details", "causes").([]any)
+	group, _ := at(status, "details", "group").(string)
+	schema := at(status, "details", "kind") == "CustomResourceDefinition" && slices.ContainsFunc(causes, func(c any) bool {
+		return strings.Contains(fmt.Sprint(at(c, "field")), ".properties[")
+	})
+	if !schema && !strings.HasSuffix(group, ".example.com") {
+		return
+	}
+	sorted(causes)
+	// The message says the same in the same order; what is left says nothing more.
+	text, _ := status["message"].(string)
+	for _, c := range slices.Backward(causes) {
+		text = strings.Replace(text, fmt.Sprintf("%v: %v", at(c, "field"), at(c, "message")), "", 1)
+	}
+	status["message"] = text
 }
 
 // manager tells one managed fields' entry from the others.

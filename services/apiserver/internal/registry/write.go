@@ -124,10 +124,14 @@ func (r *Registry) unseal(k *kinds.Kind, kv *etcd.KV) (kinds.Object, error) {
 	return r.decode(k, cache.NewItem(s, "", "", message, kv.Revision, nil))
 }
 
+// textual are the groups that upstream stores as JSON, which tells an empty list
+// from an absent one.
+var textual = map[string]bool{"apiextensions.k8s.io": true, "apiregistration.k8s.io": true}
+
 // asStored is what would be read of obj had it been stored: lists that are empty
 // are absent then.
 func (r *Registry) asStored(k *kinds.Kind, obj kinds.Object, version string) (kinds.Object, error) {
-	if k.Custom() {
+	if k.Custom() || textual[k.Group] {
 		obj.SetResourceVersion(version)
 		return obj, nil
 	}
