@@ -201,6 +201,9 @@ func answerOf(t *testing.T, k *kinds.Kind, s *strategy.Erased, object map[string
 	}
 	if len(errs) == 0 && c.Update != nil {
 		old := obj
+		if s.Reread != nil {
+			s.Reread(old)
+		}
 		obj = decode(t, k, with(encode(t, old), c.Update))
 		errs, got.Warnings = update(s, obj, old, c.Sub)
 	}

@@ -146,10 +146,6 @@ func prepareJob(j *batchv1.Job) {
 	if !ptr.Deref(j.Spec.ManualSelector, false) {
 		generateSelector(j)
 	}
-	// Upstream fills in defaults when it reads the Job back, too.
-	if len(j.Labels) == 0 {
-		j.Labels = maps.Clone(j.Spec.Template.Labels)
-	}
 	j.Status = batchv1.JobStatus{}
 	j.Generation = 1
 	dropDisabledFields(&j.Spec)
