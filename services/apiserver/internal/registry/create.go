@@ -45,7 +45,7 @@ func (r *Registry) Create(ctx context.Context, k *kinds.Kind, namespace string, 
 		attempt := obj
 		if generated {
 			attempt = obj.DeepCopyObject().(kinds.Object)
-			attempt.SetName(generateName(base))
+			attempt.SetName(generateName(r.Strategy(k), base))
 		}
 		created, err := r.create(ctx, &write{kind: k, namespace: namespace, name: attempt.GetName(), generated: generated, options: o}, attempt)
 		if generated && apierrors.IsAlreadyExists(err) && try < maxNameTries {
@@ -55,7 +55,10 @@ func (r *Registry) Create(ctx context.Context, k *kinds.Kind, namespace string, 
 	}
 }
 
-func generateName(base string) string {
+func generateName(s *strategy.Erased, base string) string {
+	if s.GenerateName != nil {
+		return s.GenerateName(base)
+	}
 	if len(base) > maxNameLength-randomLength {
 		base = base[:maxNameLength-randomLength]
 	}
@@ -157,6 +160,9 @@ func (r *Registry) commitCreate(ctx context.Context, w *write, s *strategy.Erase
 			return nil, errors.Join(err, exists(w))
 		}
 		return r.asStored(w.kind, obj, obj.GetResourceVersion())
+	}
+	if s.Reread != nil {
+		s.Reread(obj)
 	}
 	value, err := r.seal(w.kind, obj)
 	if err != nil {

@@ -26,6 +26,7 @@ func (k Kind[T]) Erase() *Erased {
 		ValidateCreate:           oneTo[T, field.ErrorList](k.ValidateCreate),
 		ValidateUpdate:           twoTo[T, field.ErrorList](k.ValidateUpdate),
 		NameRule:                 k.NameRule,
+		GenerateName:             k.GenerateName,
 		MetadataLast:             k.MetadataLast,
 		Author:                   eraseAuthor(k.Author),
 		Status:                   k.Status.erase(),

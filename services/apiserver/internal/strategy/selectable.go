@@ -31,6 +31,8 @@ func CheckFields(k *kinds.Kind, known []string, s fields.Selector) (fields.Selec
 			return label, value, nil
 		case k.Custom() && label != "metadata.name" && (label != "metadata.namespace" || !k.Namespaced):
 			return "", "", fmt.Errorf("field label not supported: %s", label)
+		case k.Kind == "PodCertificateRequest" && label == "metadata.namespace":
+			return "", "", fmt.Errorf("field label not supported: %s", label) // though it has one
 		case label == "metadata.name", label == "metadata.namespace" && (k.Namespaced || known == nil), slices.Contains(known, label):
 			return label, value, nil
 		case label == "spec.host" && k.Kind == "Pod":

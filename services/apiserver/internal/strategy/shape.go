@@ -29,6 +29,7 @@ func Reshape[V, S kinds.Object](k Kind[S], shape Shape[V, S]) Kind[V] {
 		ValidateCreate:           read[V, S, field.ErrorList](shape, k.ValidateCreate),
 		ValidateUpdate:           compare[V, S, field.ErrorList](shape, k.ValidateUpdate),
 		NameRule:                 k.NameRule,
+		GenerateName:             k.GenerateName,
 		MetadataLast:             k.MetadataLast,
 		Fields:                   read[V, S, fields.Set](shape, k.Fields),
 		Warnings:                 compare[V, S, []string](shape, k.Warnings),

@@ -44,6 +44,9 @@ type Kind[T kinds.Object] struct {
 	// NameRule tells what is wrong with a name, or with a name's prefix if
 	// prefix is set. Nil means a DNS subdomain.
 	NameRule func(name string, prefix bool) []string
+	// GenerateName makes a name of metadata.generateName; nil adds letters that
+	// make it unique.
+	GenerateName func(base string) string
 	// MetadataLast checks the metadata after the kind's own rules, and only if
 	// those found nothing.
 	MetadataLast bool

@@ -42,6 +42,7 @@ func IPAddress() strategy.Kind[*networkingv1.IPAddress] {
 		},
 		// The name is the address.
 		NameRule:                 addressName,
+		GenerateName:             func(base string) string { return base },
 		AllowUnconditionalUpdate: true,
 		Columns: cells.Columns(
 			cells.Name(),
