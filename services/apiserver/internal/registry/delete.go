@@ -80,7 +80,7 @@ func (r *Registry) delete(ctx context.Context, w *write, current kinds.Object, r
 		return nil, false, err
 	}
 	if unsafe(o) {
-		if w.kind.Group == "rbac.authorization.k8s.io" {
+		if w.kind.Group == "rbac.authorization.k8s.io" || w.kind.String() == "namespaces" {
 			return nil, false, apierrors.NewInternalError(errUnsafe)
 		}
 		return nil, false, conflict(w, fmt.Sprintf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: "+
@@ -117,6 +117,12 @@ func checkPreconditions(w *write, obj kinds.Object, p *metav1.Preconditions) err
 	if p == nil {
 		return nil
 	}
+	switch w.kind.String() { // these upstream deletes in ways of their own
+	case "namespaces":
+		return preconditionsOf(w, obj, p, "Precondition")
+	case "customresourcedefinitions.apiextensions.k8s.io":
+		return preconditionsOf(w, obj, p, "precondition")
+	}
 	// Here, and only here, upstream names the kind where it has the resource
 	// elsewhere.
 	named := schema.GroupResource{Group: w.groupKind().Group, Resource: w.groupKind().Kind}
@@ -127,6 +133,17 @@ func checkPreconditions(w *write, obj kinds.Object, p *metav1.Preconditions) err
 	if p.ResourceVersion != nil && *p.ResourceVersion != obj.GetResourceVersion() {
 		return apierrors.NewConflict(named, w.name, fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the "+
 			"ResourceVersion in record (%s). The object might have been modified", *p.ResourceVersion, obj.GetResourceVersion()))
+	}
+	return nil
+}
+
+func preconditionsOf(w *write, obj kinds.Object, p *metav1.Preconditions, noun string) error {
+	const format = "%s failed: %s in precondition: %v, %s in object meta: %v"
+	if p.UID != nil && *p.UID != obj.GetUID() {
+		return conflict(w, fmt.Sprintf(format, noun, "UID", *p.UID, "UID", obj.GetUID()))
+	}
+	if p.ResourceVersion != nil && *p.ResourceVersion != obj.GetResourceVersion() {
+		return conflict(w, fmt.Sprintf(format, noun, "ResourceVersion", *p.ResourceVersion, "ResourceVersion", obj.GetResourceVersion()))
 	}
 	return nil
 }
