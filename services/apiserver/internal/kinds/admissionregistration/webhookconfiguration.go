@@ -1,8 +1,9 @@
 package admissionregistration
 
 import (
+	"reflect"
+
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -29,7 +30,7 @@ func ValidatingWebhookConfiguration() strategy.Kind[*admissionv1.ValidatingWebho
 		},
 		PrepareCreate: func(c *admissionv1.ValidatingWebhookConfiguration) { c.Generation = 1 },
 		PrepareUpdate: func(c, old *admissionv1.ValidatingWebhookConfiguration) {
-			strategy.Generation(c, old, !equality.Semantic.DeepEqual(c.Webhooks, old.Webhooks))
+			strategy.Generation(c, old, changed(c.Webhooks, old.Webhooks))
 		},
 		ValidateCreate: func(c *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
 			return append(validateWebhooks(hooks(c), allowances{}, nil), validateName(c.Name)...)
@@ -72,7 +73,7 @@ func MutatingWebhookConfiguration() strategy.Kind[*admissionv1.MutatingWebhookCo
 		},
 		PrepareCreate: func(c *admissionv1.MutatingWebhookConfiguration) { c.Generation = 1 },
 		PrepareUpdate: func(c, old *admissionv1.MutatingWebhookConfiguration) {
-			strategy.Generation(c, old, !equality.Semantic.DeepEqual(c.Webhooks, old.Webhooks))
+			strategy.Generation(c, old, changed(c.Webhooks, old.Webhooks))
 		},
 		ValidateCreate: func(c *admissionv1.MutatingWebhookConfiguration) field.ErrorList {
 			return append(validate(c, allowances{}), validateName(c.Name)...)
@@ -94,3 +95,7 @@ func webhookColumns() []metav1.TableColumnDefinition {
 		cells.Age(),
 	)
 }
+
+// changed tells an empty list from an absent one, as upstream does where it counts
+// generations.
+func changed[T any](hooks, old []T) bool { return !reflect.DeepEqual(hooks, old) }

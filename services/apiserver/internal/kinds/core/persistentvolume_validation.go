@@ -158,15 +158,16 @@ func validatePersistentSource(p *field.Path, spec *corev1.PersistentVolumeSpec, 
 	}
 	u.Member(s.FC != nil, "fc", validateFibreChannel(s.FC))
 	validatePersistentSourceMore(u, s)
-	u.Member(s.Local != nil, "local", func(p *field.Path) field.ErrorList {
+	u.Member(s.Local != nil, "local", func(local *field.Path) field.ErrorList {
+		errs := check.NoBacksteps(local.Child("path"), s.Local.Path)
 		if s.Local.Path == "" {
-			return field.ErrorList{field.Required(p.Child("path"), "")}
+			errs = field.ErrorList{field.Required(local.Child("path"), "")}
 		}
-		return check.NoBacksteps(p.Child("path"), s.Local.Path)
+		if spec.NodeAffinity == nil || inline {
+			errs = append(errs, field.Required(p.Child("nodeAffinity"), "Local volume requires node affinity"))
+		}
+		return errs
 	})
-	if s.Local != nil && (spec.NodeAffinity == nil || inline) {
-		u.Add(field.Required(p.Child("nodeAffinity"), "Local volume requires node affinity"))
-	}
 	if v := s.StorageOS; v != nil {
 		name, namespace := "", ""
 		if v.SecretRef != nil {

@@ -60,42 +60,40 @@ func dropVolumeFields(volume *corev1.Volume) {
 	if volume.EmptyDir != nil {
 		volume.EmptyDir.Mode = nil
 	}
-	if volume.Secret != nil {
+	// Of a volume with several sources, which is refused, the first one counts:
+	// the refusal shows the rest as it was sent.
+	switch {
+	case volume.Secret != nil:
 		volume.Secret.DefaultUser = nil
 		dropUsers(volume.Secret.Items)
-	}
-	if volume.ConfigMap != nil {
+	case volume.ConfigMap != nil:
 		volume.ConfigMap.DefaultUser = nil
 		dropUsers(volume.ConfigMap.Items)
-	}
-	if volume.DownwardAPI != nil {
+	case volume.DownwardAPI != nil:
 		volume.DownwardAPI.DefaultUser = nil
 		dropFileUsers(volume.DownwardAPI.Items)
+	case volume.Projected != nil:
+		volume.Projected.DefaultUser = nil
+		for i := range volume.Projected.Sources {
+			dropProjectedUsers(&volume.Projected.Sources[i])
+		}
 	}
-	if volume.Projected == nil {
-		return
-	}
-	volume.Projected.DefaultUser = nil
-	for i := range volume.Projected.Sources {
-		source := &volume.Projected.Sources[i]
-		if source.Secret != nil {
-			dropUsers(source.Secret.Items)
-		}
-		if source.ConfigMap != nil {
-			dropUsers(source.ConfigMap.Items)
-		}
-		if source.DownwardAPI != nil {
-			dropFileUsers(source.DownwardAPI.Items)
-		}
-		if source.ServiceAccountToken != nil {
-			source.ServiceAccountToken.User = nil
-		}
-		if source.ClusterTrustBundle != nil {
-			source.ClusterTrustBundle.User = nil
-		}
-		if source.PodCertificate != nil {
-			source.PodCertificate.User = nil
-		}
+}
+
+func dropProjectedUsers(source *corev1.VolumeProjection) {
+	switch {
+	case source.Secret != nil:
+		dropUsers(source.Secret.Items)
+	case source.DownwardAPI != nil:
+		dropFileUsers(source.DownwardAPI.Items)
+	case source.ConfigMap != nil:
+		dropUsers(source.ConfigMap.Items)
+	case source.ServiceAccountToken != nil:
+		source.ServiceAccountToken.User = nil
+	case source.ClusterTrustBundle != nil:
+		source.ClusterTrustBundle.User = nil
+	case source.PodCertificate != nil:
+		source.PodCertificate.User = nil
 	}
 }
 

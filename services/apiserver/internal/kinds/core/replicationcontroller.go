@@ -186,11 +186,14 @@ func replicationControllerWarnings(r, old *corev1.ReplicationController) []strin
 		return nil
 	}
 	var warnings []string
+	template := r.Spec.Template
 	if old == nil {
 		warnings = PodNameWarnings(r.Name)
+	} else {
+		template = old.Spec.Template // upstream takes the one for the other
 	}
-	if r.Spec.Template != nil {
-		warnings = append(warnings, PodTemplateWarnings(specPath.Child("template"), r.Spec.Template)...)
+	if template != nil {
+		warnings = append(warnings, PodTemplateWarnings(specPath.Child("template"), template)...)
 	}
 	return warnings
 }
