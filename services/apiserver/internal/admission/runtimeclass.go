@@ -66,6 +66,9 @@ func (p *runtimeClass) class(ctx context.Context, a *Attributes) (*corev1.Pod, *
 	if pod.Spec.RuntimeClassName == nil {
 		return pod, nil, nil
 	}
+	if *pod.Spec.RuntimeClassName == "" {
+		return pod, nil, errors.New("resource name may not be empty") // what upstream's client says of its request
+	}
 	class, err := find[*nodev1.RuntimeClass](ctx, p.lookup, "", *pod.Spec.RuntimeClassName)
 	if apierrors.IsNotFound(err) {
 		return pod, nil, forbidden(a, fmt.Errorf("pod rejected: RuntimeClass %q not found", *pod.Spec.RuntimeClassName))

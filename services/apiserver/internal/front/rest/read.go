@@ -180,13 +180,17 @@ func (c *call) shapedList(out negotiate.Output, meta metav1.ListMeta, n int, ite
 
 // internalName is what upstream calls the kind, or a list of it, inside.
 func (c *call) internalName(list bool) string {
+	k := c.kind
+	if k.StoredAs != nil && !k.Custom() {
+		k = k.StoredAs
+	}
 	switch {
-	case c.kind.Custom() && list:
+	case k.Custom() && list:
 		return "unstructured.UnstructuredList"
 	case list:
-		return body.Internal(c.kind.Group) + "." + c.kind.Kind + "List"
+		return body.Internal(k.Group) + "." + k.Kind + "List"
 	}
-	return body.Internal(c.kind.Group) + "." + c.kind.Kind
+	return body.Internal(k.Group) + "." + k.Kind
 }
 
 // object answers with one object of the call's kind, in the shape asked for.
