@@ -20,6 +20,7 @@ import (
 	"coracle.local/cmd/coracle/cluster"
 	apiserver "coracle.local/services/apiserver/app"
 	"coracle.local/tests/fixture"
+	"coracle.local/tests/history"
 )
 
 // twoServers starts two API servers over one etcd, which is handed out, too.
@@ -108,7 +109,7 @@ func TestOnePortIsOneServices(t *testing.T) {
 			t.Errorf("port %d: %v, %v", port, errs[0], errs[1])
 		}
 	}
-	inOrder(t, etcd, apiserver.DefaultNodePorts.Base)
+	history.Services(t, etcd, apiserver.DefaultNodePorts.Base, false)
 }
 
 // TestPortsOfTwoServers uses up all ports at two servers at once, and lets each
@@ -162,5 +163,5 @@ func TestPortsOfTwoServers(t *testing.T) {
 			t.Errorf("freed by the other server: %v", err)
 		}
 	}
-	inOrder(t, etcd, ports.Base)
+	history.Services(t, etcd, ports.Base, false)
 }
