@@ -4,9 +4,11 @@ package admission
 
 import (
 	"context"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"coracle.local/libs/kinds"
@@ -36,6 +38,8 @@ type Attributes struct {
 	Namespace, Name string
 	Subresource     string
 	Operation       Operation
+	// Verb is the request's; empty is the operation's own.
+	Verb string
 	// Object is what is to be written; nil for deletions. Old is what is
 	// there; nil for creations.
 	Object, Old kinds.Object
@@ -74,10 +78,26 @@ type Validator interface {
 	Validate(ctx context.Context, a *Attributes) error
 }
 
+// Permitter finds what the author of a write may not do; its errors are told
+// before those of validation, together with them.
+type Permitter interface {
+	Permit(ctx context.Context, a *Attributes) field.ErrorList
+}
+
 // Chain asks plugins in order; the first refusal ends it.
 type Chain struct {
 	Mutators   []Mutator
+	Permitters []Permitter
 	Validators []Validator
+}
+
+// Permit asks all permitters.
+func (c *Chain) Permit(ctx context.Context, a *Attributes) field.ErrorList {
+	var errs field.ErrorList
+	for _, p := range c.Permitters {
+		errs = append(errs, p.Permit(ctx, a)...)
+	}
+	return errs
 }
 
 // Admit runs the mutators, and all of them once more if one wants that. An error
@@ -119,6 +139,14 @@ func (a *Attributes) request() bool {
 		return true
 	}
 	return a.Operation == Delete
+}
+
+// verb is what the user does to the object.
+func (a *Attributes) verb() string {
+	if a.Verb != "" {
+		return a.Verb
+	}
+	return strings.ToLower(string(a.Operation))
 }
 
 // on tells whether the request is about a resource, of whatever version.

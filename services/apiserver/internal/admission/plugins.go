@@ -126,7 +126,10 @@ func New(c Config) (chain *Chain, unavailable []string, err error) {
 	if c.settings, err = readSettings(c); err != nil {
 		return nil, nil, err
 	}
-	chain = &Chain{}
+	chain = &Chain{
+		Permitters: []Permitter{&claimRights{c.lookup(), c.Authorizer}},
+		Validators: []Validator{&podCertificateSigning{c.Authorizer}},
+	}
 	if c.Escalation != nil {
 		chain.Validators = append(chain.Validators, escalation{c.Escalation})
 	}

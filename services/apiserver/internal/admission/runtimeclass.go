@@ -67,7 +67,7 @@ func (p *runtimeClass) class(ctx context.Context, a *Attributes) (*corev1.Pod, *
 		return pod, nil, nil
 	}
 	if *pod.Spec.RuntimeClassName == "" {
-		return pod, nil, errors.New("resource name may not be empty") // what upstream's client says of its request
+		return pod, nil, ordinary(errors.New("resource name may not be empty")) // what upstream's client says of its request
 	}
 	class, err := find[*nodev1.RuntimeClass](ctx, p.lookup, "", *pod.Spec.RuntimeClassName)
 	if apierrors.IsNotFound(err) {

@@ -125,6 +125,9 @@ func TestCertificates(t *testing.T) {
 	bundle := func(data string) *certificatesv1.ClusterTrustBundle {
 		return &certificatesv1.ClusterTrustBundle{ObjectMeta: meta("", "b"), Spec: certificatesv1.ClusterTrustBundleSpec{SignerName: "example.com/one", TrustBundle: data}}
 	}
+	asked := &certificatesv1.PodCertificateRequest{ObjectMeta: meta("orange", "r"), Spec: certificatesv1.PodCertificateRequestSpec{SignerName: "example.com/one"}}
+	denied := asked.DeepCopy()
+	denied.Status.CertificateChain = "x"
 	tests := []struct {
 		name    string
 		plugin  Validator
@@ -137,6 +140,9 @@ func TestCertificates(t *testing.T) {
 		{name: "signing", plugin: &certificateSigning{allowOnly{"sign", client}}, request: update(signed, csr).sub("status")},
 		{name: "signing refused", plugin: &certificateSigning{allowOnly{}}, request: update(signed, csr).sub("status"), refusal: "user not permitted to sign requests with signerName"},
 		{name: "another status", plugin: &certificateSigning{allowOnly{}}, request: update(csr, csr).sub("status")},
+		{name: "pod certificate", plugin: &podCertificateSigning{allowOnly{"sign", "example.com/*"}}, request: update(denied, asked).sub("status")},
+		{name: "pod certificate refused", plugin: &podCertificateSigning{allowOnly{}}, request: update(denied, asked).sub("status"), refusal: `User "alice" is not permitted to "sign" for signer "example.com/one"`},
+		{name: "pod certificate unanswered", plugin: &podCertificateSigning{allowOnly{}}, request: update(asked, asked).sub("status")},
 		{name: "subject", plugin: subjectRestriction{}, request: create(csr)},
 		{name: "subject of a master", plugin: subjectRestriction{}, request: create(signing(t, client, "bob", "system:masters")), refusal: "use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"},
 		{name: "a master of another signer", plugin: subjectRestriction{}, request: create(signing(t, "example.com/x", "bob", "system:masters"))},

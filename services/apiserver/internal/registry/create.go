@@ -142,7 +142,7 @@ func (r *Registry) create(ctx context.Context, w *write, obj kinds.Object) (kind
 }
 
 func (r *Registry) commitCreate(ctx context.Context, w *write, s *strategy.Erased, a *admission.Attributes, obj kinds.Object) (kinds.Object, error) {
-	if errs := validateCreate(w.kind, s, obj); len(errs) > 0 {
+	if errs := append(r.permit(ctx, w, admission.Create, obj, nil), validateCreate(w.kind, s, obj)...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(w.groupKind(), obj.GetName(), errs)
 	}
 	if w.generated && s.Default != nil {

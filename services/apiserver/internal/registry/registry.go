@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/clock"
 
 	"coracle.local/libs/kinds"
@@ -27,6 +28,11 @@ import (
 type Admission interface {
 	Admit(ctx context.Context, a *admission.Attributes) error
 	Validate(ctx context.Context, a *admission.Attributes) error
+}
+
+// permitter is an Admission that finds what the author of a write may not do.
+type permitter interface {
+	Permit(ctx context.Context, a *admission.Attributes) field.ErrorList
 }
 
 // Config is what a registry needs; all but Clock and Tracer must be set.

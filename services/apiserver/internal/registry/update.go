@@ -46,6 +46,9 @@ var errRetry = errors.New("the object changed meanwhile")
 // the kind allows it, an absent object is created.
 func (r *Registry) Update(ctx context.Context, k *kinds.Kind, namespace, name, subresource string, change Change, o UpdateOptions) (obj kinds.Object, created bool, err error) {
 	w := &write{kind: k, namespace: namespace, name: name, subresource: subresource, options: o.WriteOptions}
+	if o.Unconditional {
+		w.verb = "patch"
+	}
 	s := r.Strategy(k)
 	// The cache may be behind: what it makes impossible is tried once more
 	// with what etcd has.
@@ -215,7 +218,7 @@ func subresource(s *strategy.Erased, name string) *strategy.Sub[kinds.Object] {
 }
 
 func (r *Registry) checkAndPut(ctx context.Context, w *write, s *strategy.Erased, obj, old kinds.Object, revision int64) (kinds.Object, error) {
-	if errs := validateUpdate(w, s, obj, old); len(errs) > 0 {
+	if errs := r.validateUpdate(ctx, w, s, obj, old); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(w.groupKind(), obj.GetName(), errs)
 	}
 	if sub := subresource(s, w.subresource); sub != nil {
@@ -234,13 +237,14 @@ func (r *Registry) checkAndPut(ctx context.Context, w *write, s *strategy.Erased
 	return r.put(ctx, w, obj, old, revision)
 }
 
-func validateUpdate(w *write, s *strategy.Erased, obj, old kinds.Object) field.ErrorList {
+func (r *Registry) validateUpdate(ctx context.Context, w *write, s *strategy.Erased, obj, old kinds.Object) field.ErrorList {
 	// The version was checked, and the rules for metadata want one.
 	version := obj.GetResourceVersion()
 	obj.SetResourceVersion(old.GetResourceVersion())
 	defer obj.SetResourceVersion(version)
 	errs := validation.ValidateObjectMetaAccessor(obj, w.kind.Namespaced, check.PathSegment, field.NewPath("metadata"))
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata"))...)
+	errs = append(errs, r.permit(ctx, w, admission.Update, obj, old)...)
 	validate := s.ValidateUpdate
 	if sub := subresource(s, w.subresource); sub != nil {
 		validate = sub.ValidateUpdate

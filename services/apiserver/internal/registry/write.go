@@ -8,10 +8,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/warning"
 
 	"coracle.local/libs/kinds"
@@ -44,6 +46,8 @@ type write struct {
 	namespace, name string
 	subresource     string
 	options         WriteOptions
+	// verb is the request's; empty is the operation's own.
+	verb string
 	// generated tells that the server made the name.
 	generated bool
 	// collection tells that the write is about one of many objects.
@@ -65,10 +69,18 @@ func (w *write) attributes(ctx context.Context, op admission.Operation, obj, old
 	return &admission.Attributes{
 		Annotate: annotate, AnnotateBody: annotateBody,
 		Kind: w.kind, Namespace: w.namespace, Name: w.name, Subresource: w.subresource,
-		Operation: op, Object: obj, Old: old, Options: w.options.Options,
+		Operation: op, Verb: w.verb, Object: obj, Old: old, Options: w.options.Options,
 		User: auth.User(ctx), DryRun: w.options.DryRun, Collection: w.collection,
 		Warn: func(text string) { warning.AddWarning(ctx, "", text) },
 	}
+}
+
+// permit is what the author of a write may not do.
+func (r *Registry) permit(ctx context.Context, w *write, op admission.Operation, obj, old kinds.Object) field.ErrorList {
+	if p, ok := r.Admission.(permitter); ok && w.kind.Group == resourcev1.GroupName { // others need no attributes
+		return p.Permit(ctx, w.attributes(ctx, op, obj, old))
+	}
+	return nil
 }
 
 // traced makes a span of a pod's trace around f; other kinds have none.
