@@ -103,18 +103,31 @@ func (a *allocation) changedPorts() error {
 	for _, p := range a.old.Spec.Ports {
 		had[p.NodePort] = true
 	}
+	type use struct {
+		protocol corev1.Protocol
+		port     int32
+	}
+	used := map[use]bool{}
 	for i := range a.svc.Spec.Ports {
 		p := &a.svc.Spec.Ports[i]
+		if p.NodePort == 0 && !needsNodePorts(a.svc) {
+			continue
+		}
 		switch {
-		case p.NodePort == 0 && needsNodePorts(a.svc):
+		case p.NodePort == 0:
 			if err := a.freePort(i, &p.NodePort); err != nil {
 				return err
 			}
-		case p.NodePort != 0 && !had[p.NodePort] && !a.takes(p.NodePort):
+		case !had[p.NodePort] && !a.takes(p.NodePort):
 			if err := a.reservePort(i, p.NodePort); err != nil {
 				return err
 			}
 		}
+		this := use{p.Protocol, p.NodePort}
+		if used[this] {
+			return internal(fmt.Sprintf("duplicate nodePort: %v", this))
+		}
+		used[this] = true
 	}
 	return nil
 }
