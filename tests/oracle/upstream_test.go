@@ -11,7 +11,7 @@ import (
 
 // startUpstream runs upstream's server over the cluster's own etcd, with more
 // flags if need be.
-func startUpstream(t *testing.T, c *fixture.Cluster, flags ...string) *rest.Config {
+func startUpstream(t testing.TB, c *fixture.Cluster, flags ...string) *rest.Config {
 	t.Helper()
 	return upstream.Start(t, c, c.Etcd, flags...)
 }

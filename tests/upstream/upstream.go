@@ -23,7 +23,7 @@ import (
 // Server is the path of upstream's kube-apiserver: in CORACLE_UPSTREAM or
 // .cache/upstream, where it is built from its own sources if ../shared/upstream
 // is beside the repository. The test is skipped where that is not so either.
-func Server(t *testing.T) string {
+func Server(t testing.TB) string {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -51,7 +51,7 @@ func Server(t *testing.T) string {
 
 // Start runs upstream's server over an etcd until the test ends, with the keys of
 // our cluster and more flags if need be, and returns how to reach it.
-func Start(t *testing.T, c *fixture.Cluster, etcd string, flags ...string) *rest.Config {
+func Start(t testing.TB, c *fixture.Cluster, etcd string, flags ...string) *rest.Config {
 	t.Helper()
 	port := FreePort(t)
 	key := func(name string) string { return filepath.Join(c.Keys, name) }
@@ -110,7 +110,7 @@ func tail(path string) string {
 }
 
 // FreePort is a port that nobody listens on at this moment.
-func FreePort(t *testing.T) int {
+func FreePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
