@@ -36,21 +36,7 @@ func life(id string, sd seed) Script {
 	if sd.kind.HasSubresource("scale") {
 		s.Steps = append(s.Steps, scaleSteps(one)...)
 	}
-	return thinned(withEnds(s, sd.kind, many, one), sd.kind)
-}
-
-// thinned leaves out steps that are the same for every kind and that no other
-// step builds upon: each kind keeps others, a few kinds all.
-func thinned(s Script, k *kinds.Kind) Script {
-	switch k.Kind {
-	case "ConfigMap", "Pod", "Deployment", "Service", "ClusterRole", "StorageClass":
-		return s
-	}
-	s.Steps = slices.DeleteFunc(s.Steps, func(step Step) bool {
-		free := strings.Contains(step.Send, "dryRun=All") || strings.HasPrefix(step.Name, "get ") || strings.HasPrefix(step.Name, "list ")
-		return free && len(step.Keep) == 0 && number(s.Name+step.Name)%5 < 3
-	})
-	return s
+	return withEnds(s, sd.kind, many, one)
 }
 
 // births creates an object in every way right and wrong, and in the end for good.

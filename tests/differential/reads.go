@@ -80,7 +80,7 @@ func reads(id string, sd seed) Script {
 		Step{Name: "list by set", Send: "GET " + many + "?labelSelector=reads+in+(" + mark + ",other),!absent"},
 		Step{Name: "watch", Send: "GET " + many + "?watch=true&timeoutSeconds=1&labelSelector=reads%3D" + mark + "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", Accept: watched},
 	)
-	return thinned(s, sd.kind)
+	return s
 }
 
 // applies goes through server-side apply: ownership, conflicts, force.

@@ -29,6 +29,9 @@ func stableIn(value any, key string) any {
 		if v["kind"] == "Status" {
 			unordered(v)
 		}
+		if ending, ok := v[`k:{"type":"Terminating"}`].(map[string]any); ok {
+			delete(ending, "f:lastTransitionTime") // which a second write changes unless it is of the same second
+		}
 	case []any:
 		v = marked(v)
 		for i := range v {
