@@ -36,7 +36,7 @@ type Services struct {
 	objects   map[netip.Addr]addressObject
 	addresses map[netip.Addr]types.UID      // whose Service has or will have an address
 	nodePorts map[int32]types.UID           // and a port, of whatever protocol
-	held      map[types.UID]*corev1.Service // the Services, as last seen
+	services  map[types.UID]*corev1.Service // as last seen
 	byName    map[types.NamespacedName]types.UID
 	lost      map[netip.Addr]bool // found taken by another server, and not seen yet
 	record    *portRecord         // as last seen; nil if that is not known
@@ -48,7 +48,7 @@ type Services struct {
 func NewServices(networks []netip.Prefix, ports utilnet.PortRange, refuses func(svc, old *corev1.Service) field.ErrorList) *Services {
 	s := &Services{
 		ports: ports, refuses: refuses, ranges: map[string]serviceRange{}, objects: map[netip.Addr]addressObject{},
-		addresses: map[netip.Addr]types.UID{}, nodePorts: map[int32]types.UID{}, held: map[types.UID]*corev1.Service{},
+		addresses: map[netip.Addr]types.UID{}, nodePorts: map[int32]types.UID{}, services: map[types.UID]*corev1.Service{},
 		byName: map[types.NamespacedName]types.UID{}, lost: map[netip.Addr]bool{},
 		fresh:    func(context.Context) error { return nil },
 		portTurn: make(chan struct{}, 1), changed: make(chan struct{}, 1),
@@ -93,7 +93,7 @@ func (s *Services) look() {
 }
 
 func (s *Services) remember(svc *corev1.Service) {
-	s.held[svc.UID] = svc
+	s.services[svc.UID] = svc
 	s.byName[nameOf(svc)] = svc.UID
 	for _, ip := range addressesOf(svc) {
 		s.addresses[ip] = svc.UID
@@ -104,11 +104,11 @@ func (s *Services) remember(svc *corev1.Service) {
 }
 
 func (s *Services) forget(uid types.UID) {
-	svc := s.held[uid]
+	svc := s.services[uid]
 	if svc == nil {
 		return
 	}
-	delete(s.held, uid)
+	delete(s.services, uid)
 	if name := nameOf(svc); s.byName[name] == uid {
 		delete(s.byName, name)
 	}

@@ -3,13 +3,10 @@ package registry
 import (
 	"context"
 	"errors"
-	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/apiserver/internal/cache"
 	"coracle.local/services/apiserver/internal/etcd"
 )
 
@@ -147,21 +144,4 @@ func (t *transaction) after(revision int64) *portRecord {
 	}
 	t.ports.revision = revision
 	return t.ports
-}
-
-func addressKey(ip netip.Addr) string {
-	return cache.StoreKey(kinds.For[*networkingv1.IPAddress](), "", ip.String())
-}
-
-// exchangeAddresses takes others for the addresses whose writes were stale,
-// which come first.
-func (a *allocation) exchangeAddresses(stale []bool) error {
-	for i := range a.addresses {
-		if stale[i] {
-			if err := a.exchangeAddress(&a.addresses[i]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

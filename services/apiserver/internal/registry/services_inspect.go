@@ -2,11 +2,13 @@ package registry
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -34,7 +36,7 @@ const (
 type finding struct {
 	svc    types.NamespacedName
 	uid    types.UID // of the Service, or of the IPAddress that is removed
-	name   string    // the address
+	name   string    // the address or port
 	reason string
 }
 
@@ -47,33 +49,58 @@ type found struct {
 	about *corev1.ObjectReference
 }
 
-// inspect holds Services, IPAddresses and ranges against one another. again is
-// when something will be due that is not yet, if it is not 0.
-func (s *Services) inspect(now time.Time) (out []found, again time.Duration) {
+// view is the state of a moment, which is looked at while writes go on.
+type view struct {
+	networks []netip.Prefix
+	known    familyNetworks
+	ranges   map[string]serviceRange
+	objects  map[netip.Addr]addressObject
+	services map[types.UID]*corev1.Service
+	byName   map[types.NamespacedName]types.UID
+}
+
+func (s *Services) view() view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out = s.inspectRange()
-	for _, svc := range s.held {
+	return view{
+		networks: s.networks, known: s.known, ranges: maps.Clone(s.ranges),
+		objects: maps.Clone(s.objects), services: maps.Clone(s.services), byName: maps.Clone(s.byName),
+	}
+}
+
+// named is the Service that an IPAddress names; nil if there is none.
+func (v *view) named(p networkingv1.ParentReference) *corev1.Service {
+	if p.Group != "" || p.Resource != "services" {
+		return nil
+	}
+	return v.services[v.byName[types.NamespacedName{Namespace: p.Namespace, Name: p.Name}]]
+}
+
+// inspect holds Services, IPAddresses and ranges against one another. again is
+// when something will be due that is not yet, if it is not 0.
+func (v *view) inspect(now time.Time) (out []found, again time.Duration) {
+	out = v.inspectRange()
+	for _, svc := range v.services {
 		for _, ip := range addressesOf(svc) {
-			out = append(out, s.inspectAddress(svc, ip)...)
+			out = append(out, v.inspectAddress(svc, ip)...)
 		}
 	}
-	for ip, o := range s.objects {
-		f, wait := s.inspectObject(ip, o, now)
+	for ip, o := range v.objects {
+		f, wait := v.inspectObject(ip, o, now)
 		out = append(out, f...)
 		again = sooner(again, wait)
 	}
 	return out, again
 }
 
-func (s *Services) inspectRange() []found {
-	switch first, ok := s.ranges[defaultRange]; {
+func (v *view) inspectRange() []found {
+	switch first, ok := v.ranges[defaultRange]; {
 	case !ok:
 		return []found{{cure: install, finding: finding{name: defaultRange}}}
-	case !slices.Equal(first.prefixes, s.networks):
+	case !slices.Equal(first.prefixes, v.networks):
 		return []found{{
 			finding: finding{name: defaultRange, reason: "KubernetesDefaultServiceCIDRInconsistent"},
-			message: fmt.Sprintf("The default ServiceCIDR %v does not match the controller flag configurations %v", first.prefixes, s.networks),
+			message: fmt.Sprintf("The default ServiceCIDR %v does not match the controller flag configurations %v", first.prefixes, v.networks),
 			about:   &corev1.ObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "ServiceCIDR", Name: defaultRange, UID: first.uid},
 		}}
 	case !first.reported:
@@ -90,7 +117,7 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-func (s *Services) inspectAddress(svc *corev1.Service, ip netip.Addr) []found {
+func (v *view) inspectAddress(svc *corev1.Service, ip netip.Addr) []found {
 	report := func(c cure, reason, format string, args ...any) []found {
 		f := found{cure: c, finding: finding{svc: nameOf(svc), uid: svc.UID, name: ip.String(), reason: reason}, action: "ClusterIPAllocation"}
 		if reason != "" {
@@ -99,10 +126,10 @@ func (s *Services) inspectAddress(svc *corev1.Service, ip netip.Addr) []found {
 		return []found{f}
 	}
 	family := familyOf(ip)
-	if !slices.ContainsFunc(s.known[family], func(p netip.Prefix) bool { return contains(p, ip) }) {
+	if !slices.ContainsFunc(v.known[family], func(p netip.Prefix) bool { return contains(p, ip) }) {
 		return report(tell, "ClusterIPOutOfRange", "Cluster IP [%v]: %s is not within any configured Service CIDR; please recreate service", family, ip)
 	}
-	o, ok := s.objects[ip]
+	o, ok := v.objects[ip]
 	if !ok {
 		return report(record, "ClusterIPNotAllocated", "Cluster IP [%v]: %s is not allocated; repairing", family, ip)
 	}
@@ -112,20 +139,18 @@ func (s *Services) inspectAddress(svc *corev1.Service, ip netip.Addr) []found {
 		}
 		return nil
 	}
-	if o.parent.Group == "" && o.parent.Resource == "services" {
-		other := s.held[s.byName[types.NamespacedName{Namespace: o.parent.Namespace, Name: o.parent.Name}]]
-		if other != nil && slices.Contains(addressesOf(other), ip) {
-			return report(tell, "ClusterIPAlreadyAllocated", "Cluster IP [%v]:%s was assigned to multiple services; please recreate service", family, ip)
-		}
-		if other != nil && o.labeled {
-			return nil // the IPAddress goes first, as it is of no use to the other
-		}
+	switch other := v.named(o.parent); {
+	case other == nil:
+	case slices.Contains(addressesOf(other), ip):
+		return report(tell, "ClusterIPAlreadyAllocated", "Cluster IP [%v]:%s was assigned to multiple services; please recreate service", family, ip)
+	case o.labeled:
+		return nil // the IPAddress goes first, as it is of no use to the other
 	}
 	return report(renew, "ClusterIPNotAllocated", "the ClusterIP [%v]: %s for Service %s/%s has a wrong reference; repairing", family, ip, svc.Namespace, svc.Name)
 }
 
 // inspectObject finds IPAddresses of an allocator's that no Service has.
-func (s *Services) inspectObject(ip netip.Addr, o addressObject, now time.Time) (out []found, wait time.Duration) {
+func (v *view) inspectObject(ip netip.Addr, o addressObject, now time.Time) (out []found, wait time.Duration) {
 	if !o.managed {
 		return nil, 0
 	}
@@ -140,7 +165,7 @@ func (s *Services) inspectObject(ip netip.Addr, o addressObject, now time.Time) 
 		return report("IPAddressNotAllocated", fmt.Sprintf("IPAddress %s appears to have been modified, not referencing a Service %v: cleaning up", ip, &p))
 	}
 	age := now.Sub(o.created.Time)
-	svc := s.held[s.byName[types.NamespacedName{Namespace: p.Namespace, Name: p.Name}]]
+	svc := v.named(p)
 	switch {
 	case svc == nil && age <= leakAfter:
 		return nil, leakAfter - age + time.Second

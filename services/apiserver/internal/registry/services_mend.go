@@ -2,7 +2,9 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -12,12 +14,72 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"coracle.local/libs/kinds"
 )
 
 // repairer is the component that repair's events come from, as upstream's.
 const repairer = "ipallocator-repair-controller"
+
+// mend does what is to be done about a finding, and tells it.
+func (r *Registry) mend(ctx context.Context, f found, told bool) error {
+	var err error
+	switch f.cure {
+	case install:
+		return r.installRange(ctx)
+	case confirm:
+		return r.confirmRange(ctx)
+	case renew:
+		if err = r.dropAddress(ctx, f.name, ""); err == nil {
+			err = r.recordAddress(ctx, f)
+		}
+	case record:
+		err = r.recordAddress(ctx, f)
+	case remove:
+		err = r.dropAddress(ctx, f.name, f.uid)
+	}
+	if errors.Is(err, errMended) {
+		return nil
+	}
+	if err == nil && !told {
+		r.tell(ctx, f)
+	}
+	return err
+}
+
+// errMended says that somebody else was faster.
+var errMended = errors.New("it is as it should be")
+
+func (r *Registry) recordAddress(ctx context.Context, f found) error {
+	r.Services.mu.Lock()
+	svc := r.Services.services[f.finding.uid]
+	r.Services.mu.Unlock()
+	ip, err := netip.ParseAddr(f.name)
+	if svc == nil || err != nil {
+		return errMended
+	}
+	_, err = r.Create(ctx, kinds.For[*networkingv1.IPAddress](), "", newAddress(ip, svc), WriteOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return errMended
+	}
+	return err
+}
+
+func (r *Registry) dropAddress(ctx context.Context, name string, uid types.UID) error {
+	o := &metav1.DeleteOptions{}
+	if uid != "" {
+		o.Preconditions = &metav1.Preconditions{UID: &uid}
+	}
+	_, _, err := r.Delete(ctx, kinds.For[*networkingv1.IPAddress](), "", name, o)
+	if uid != "" && (apierrors.IsNotFound(err) || apierrors.IsConflict(err)) {
+		return errMended
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
 
 // installRange makes the cluster's first range anew when it was deleted.
 func (r *Registry) installRange(ctx context.Context) error {

@@ -126,10 +126,8 @@ func (r *Registry) readPorts(ctx context.Context) (*portRecord, error) {
 
 // portsOfAll has the bit of each port that a Service has.
 func (s *Services) portsOfAll() *big.Int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	n := new(big.Int)
-	for _, svc := range s.held {
+	for _, svc := range s.withPorts() {
 		for _, port := range nodePortsOf(svc) {
 			if s.ports.Contains(int(port)) {
 				n.SetBit(n, int(port)-s.ports.Base, 1)

@@ -37,7 +37,7 @@ func (p *portRepair) run(ctx context.Context, r *Registry) (out []found, again t
 	if err := r.Cache.Reach(ctx, record.revision); err != nil {
 		return nil, 0, err
 	}
-	next, out, again := p.inspect(record, s.everyService(), s.ports, r.Clock.Now())
+	next, out, again := p.inspect(record, s.withPorts(), s.ports, r.Clock.Now())
 	if record.revision != 0 && next.bits.Cmp(record.bits) == 0 {
 		return out, again, nil
 	}
@@ -55,14 +55,15 @@ func (p *portRepair) run(ctx context.Context, r *Registry) (out []found, again t
 	return out, again, nil
 }
 
-// everyService is all of them, the older ones first: of two with the same port
-// the older one has it.
-func (s *Services) everyService() []*corev1.Service {
+// withPorts are the Services that have node ports, the older ones first: of two
+// with the same port the older one has it.
+func (s *Services) withPorts() (out []*corev1.Service) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]*corev1.Service, 0, len(s.held))
-	for _, svc := range s.held {
-		out = append(out, svc)
+	for _, svc := range s.services {
+		if len(nodePortsOf(svc)) > 0 {
+			out = append(out, svc)
+		}
 	}
 	slices.SortFunc(out, func(a, b *corev1.Service) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))

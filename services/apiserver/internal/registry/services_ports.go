@@ -194,9 +194,9 @@ func (a *allocation) refusePort(t takenPort, reason string) error {
 	return a.invalid(field.NewPath("spec", "ports").Index(t.index).Child("nodePort"), t.number, reason)
 }
 
-// pick finds a port that neither a Service nor the record has, if that is known;
-// the lower part of the range is left to those who name
-// one, as long as there are others.
+// pick finds a port that neither a Service nor the record has, if that is known.
+// As long as there are others, the lower part of the range is left to those who
+// name one.
 func (a *allocation) pick(record *portRecord) (int32, bool) {
 	s := a.services
 	low := 0

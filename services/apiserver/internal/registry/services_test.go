@@ -69,6 +69,12 @@ func (s *Services) try(svc, old *corev1.Service, dryRun bool) (*write, func(), e
 	return w, release, err
 }
 
+func (s *Services) inspect(now time.Time) []found {
+	v := s.view()
+	out, _ := v.inspect(now)
+	return out
+}
+
 func refused(t *testing.T, err error, want string) {
 	t.Helper()
 	if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -332,7 +338,7 @@ func TestRepairFinds(t *testing.T) {
 				Status: networkingv1.ServiceCIDRStatus{Conditions: []metav1.Condition{{Type: "Ready", Status: metav1.ConditionTrue}}},
 			}, false)
 			test.set(s)
-			findings, _ := s.inspect(start.Add(test.at))
+			findings := s.inspect(start.Add(test.at))
 			if test.want == "" {
 				if len(findings) > 0 {
 					t.Errorf("found %+v", findings)
@@ -348,17 +354,17 @@ func TestRepairFinds(t *testing.T) {
 
 func TestRepairKeepsTheFirstRange(t *testing.T) {
 	s := newServices("10.0.0.0/24")
-	if f, _ := s.inspect(start); len(f) != 1 || f[0].cure != install {
+	if f := s.inspect(start); len(f) != 1 || f[0].cure != install {
 		t.Errorf("without a range: %+v", f)
 	}
 	r := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: defaultRange}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.0.0.0/24"}}}
 	s.observeRange(r, false)
-	if f, _ := s.inspect(start); len(f) != 1 || f[0].cure != confirm {
+	if f := s.inspect(start); len(f) != 1 || f[0].cure != confirm {
 		t.Errorf("with a range nobody speaks of: %+v", f)
 	}
 	r.Spec.CIDRs = []string{"10.0.0.0/16"}
 	s.observeRange(r, false)
-	f, _ := s.inspect(start)
+	f := s.inspect(start)
 	if want := "The default ServiceCIDR [10.0.0.0/16] does not match the controller flag configurations [10.0.0.0/24]"; len(f) != 1 || f[0].cure != tell || f[0].message != want {
 		t.Errorf("with a range of another server: %+v", f)
 	}
