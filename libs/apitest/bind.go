@@ -28,7 +28,8 @@ func (a *API) bind(k *kinds.Kind, s grpc.ServerStream) error {
 		a.mu.Lock()
 		a.bindings++
 		broken := a.bindings == a.BreakBinds
-		p, ok := a.objects[keyOf(k, r.GetNamespace(), r.GetName())].(*corev1.Pod)
+		o, _ := a.find(k, r.GetNamespace(), r.GetName())
+		p, ok := o.(*corev1.Pod)
 		switch {
 		case !ok || string(p.UID) != r.GetUid():
 			result.Reason, result.Message = string(metav1.StatusReasonNotFound), "no such pod"
@@ -38,7 +39,7 @@ func (a *API) bind(k *kinds.Kind, s grpc.ServerStream) error {
 		default:
 			next := p.DeepCopy()
 			next.Spec.NodeName = r.GetNode()
-			a.set(k, next, apiv1.EventType_EVENT_TYPE_MODIFIED)
+			a.put(p, next)
 		}
 		a.mu.Unlock()
 		if broken {

@@ -1,16 +1,17 @@
 package apitest
 
 import (
-	"encoding/json"
-	"errors"
+	"context"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"coracle.local/libs/kinds"
 	"coracle.local/libs/wire"
@@ -29,18 +30,18 @@ func (a *API) handle(_ any, s grpc.ServerStream) error {
 }
 
 func (a *API) serve(k *kinds.Kind, method string, s grpc.ServerStream) error {
-	receive := func(m any, act func() (kinds.Object, error)) error {
-		if err := s.RecvMsg(m); err != nil {
+	ctx := s.Context()
+	answer := func(request any, act func() (any, error)) error {
+		if err := s.RecvMsg(request); err != nil {
 			return err
 		}
-		a.mu.Lock()
-		o, err := act()
-		a.mu.Unlock()
+		m, err := act()
 		if err != nil {
 			return err
 		}
-		return s.SendMsg(o)
+		return s.SendMsg(m)
 	}
+	w := &wire.Write[kinds.Object]{Object: k.New()}
 	switch method {
 	case "Watch":
 		return a.watch(k, s)
@@ -48,78 +49,68 @@ func (a *API) serve(k *kinds.Kind, method string, s grpc.ServerStream) error {
 		return a.bind(k, s)
 	case "Get":
 		r := &apiv1.GetRequest{}
-		return receive(r, func() (kinds.Object, error) { return a.find(k, r.GetNamespace(), r.GetName()) })
-	case "Delete":
-		r := &apiv1.DeleteRequest{}
-		return receive(r, func() (kinds.Object, error) { return a.delete(k, r) })
-	case "Create", "Update":
-		w := &wire.Write[kinds.Object]{Object: k.New()}
-		return receive(w, func() (kinds.Object, error) { return a.write(k, method, w.Object) })
+		return answer(r, func() (any, error) { return a.Get(ctx, k, r.GetNamespace(), r.GetName()) })
+	case "List":
+		r := &apiv1.ListRequest{}
+		return answer(r, func() (any, error) { return a.list(ctx, k, r.GetNamespace()) })
+	case "Create":
+		return answer(w, func() (any, error) { return a.Create(ctx, w.Object) })
+	case "Update":
+		return answer(w, func() (any, error) { return a.Update(ctx, w.Object, w.Subresource) })
+	case "UpdateStatus":
+		return answer(w, func() (any, error) { return a.Update(ctx, w.Object, "status") })
 	case "Patch":
 		r := &apiv1.PatchRequest{}
-		return receive(r, func() (kinds.Object, error) { return a.patch(k, r) })
+		return answer(r, func() (any, error) {
+			return a.Patch(ctx, k, r.GetNamespace(), r.GetName(), types.PatchType(r.GetPatchType()), r.GetPatch(), r.GetSubresource())
+		})
+	case "Delete":
+		r := &apiv1.DeleteRequest{}
+		return answer(r, func() (any, error) {
+			return k.New(), a.Delete(ctx, k, r.GetNamespace(), r.GetName(), options(r.GetOptions()))
+		})
+	case "DeleteCollection":
+		r := &apiv1.DeleteCollectionRequest{}
+		return answer(r, func() (any, error) {
+			return &apiv1.DeleteCollectionResponse{}, a.DeleteCollection(ctx, k, r.GetList().GetNamespace(), options(r.GetOptions()))
+		})
 	}
 	return status.Errorf(codes.Unimplemented, "no method %s", method)
 }
 
-func (a *API) find(k *kinds.Kind, namespace, name string) (kinds.Object, error) {
-	if o, ok := a.objects[keyOf(k, namespace, name)]; ok {
-		return o, nil
+func options(o *apiv1.DeleteOptions) metav1.DeleteOptions {
+	out := metav1.DeleteOptions{GracePeriodSeconds: o.GracePeriodSeconds, Preconditions: &metav1.Preconditions{}}
+	if p := metav1.DeletionPropagation(o.GetPropagationPolicy()); p != "" {
+		out.PropagationPolicy = &p
 	}
-	return nil, apierrors.NewNotFound(k.GroupResource(), name)
+	if uid := types.UID(o.GetUid()); uid != "" {
+		out.Preconditions.UID = &uid
+	}
+	if v := o.GetResourceVersion(); v != "" {
+		out.Preconditions.ResourceVersion = &v
+	}
+	return out
 }
 
-func (a *API) delete(k *kinds.Kind, r *apiv1.DeleteRequest) (kinds.Object, error) {
-	o, err := a.find(k, r.GetNamespace(), r.GetName())
+func (a *API) list(ctx context.Context, k *kinds.Kind, namespace string) (any, error) {
+	objects, err := a.List(ctx, k, namespace)
 	if err != nil {
 		return nil, err
 	}
-	if want := r.GetOptions().GetUid(); want != "" && want != string(o.GetUID()) {
-		return nil, apierrors.NewConflict(k.GroupResource(), r.GetName(), errors.New("another UID"))
+	out := k.NewList()
+	items := make([]runtime.Object, len(objects))
+	for i, o := range objects {
+		items[i] = o
 	}
-	a.set(k, o.DeepCopyObject().(kinds.Object), apiv1.EventType_EVENT_TYPE_DELETED)
-	return o, nil
-}
-
-func (a *API) write(k *kinds.Kind, method string, o kinds.Object) (kinds.Object, error) {
-	old, err := a.find(k, o.GetNamespace(), o.GetName())
-	switch {
-	case method == "Create" && err == nil:
-		return nil, apierrors.NewAlreadyExists(k.GroupResource(), o.GetName())
-	case method == "Create":
-		a.set(k, o, apiv1.EventType_EVENT_TYPE_ADDED)
-	case err != nil:
+	if err := meta.SetList(out, items); err != nil {
 		return nil, err
-	case o.GetResourceVersion() != "" && o.GetResourceVersion() != old.GetResourceVersion():
-		return nil, apierrors.NewConflict(k.GroupResource(), o.GetName(), errors.New("it has changed"))
-	default:
-		a.set(k, o, apiv1.EventType_EVENT_TYPE_MODIFIED)
 	}
-	return o, nil
-}
-
-func (a *API) patch(k *kinds.Kind, r *apiv1.PatchRequest) (kinds.Object, error) {
-	old, err := a.find(k, r.GetNamespace(), r.GetName())
+	m, err := meta.ListAccessor(out)
 	if err != nil {
 		return nil, err
 	}
-	before, err := json.Marshal(old)
-	if err != nil {
-		return nil, err
-	}
-	next := k.New()
-	if r.GetPatchType() == string(types.StrategicMergePatchType) {
-		if before, err = strategicpatch.StrategicMergePatch(before, r.GetPatch(), old); err != nil {
-			return nil, apierrors.NewBadRequest(err.Error())
-		}
-	}
-	err = json.Unmarshal(before, next)
-	if r.GetPatchType() == string(types.MergePatchType) {
-		err = errors.Join(err, json.Unmarshal(r.GetPatch(), next)) // additions only
-	}
-	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	a.set(k, next, apiv1.EventType_EVENT_TYPE_MODIFIED)
-	return next, nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m.SetResourceVersion(strconv.FormatInt(a.revision, 10))
+	return out, nil
 }

@@ -13,7 +13,8 @@ import (
 	apiv1 "coracle.local/proto/coracle/api/v1"
 )
 
-// selects tells whether a watch is about an object.
+// selects tells whether a watch is about an object. Of field selectors it knows
+// those of one name and of one node, and takes others for all.
 func selects(r *apiv1.WatchRequest, o kinds.Object) bool {
 	if r.GetNamespace() != "" && r.GetNamespace() != o.GetNamespace() {
 		return false
@@ -36,12 +37,12 @@ func (a *API) watch(k *kinds.Kind, s grpc.ServerStream) error {
 	}
 	a.mu.Lock()
 	var first []kinds.Object
-	for key, o := range a.objects {
-		if key == keyOf(k, o.GetNamespace(), o.GetName()) && selects(r, o) {
-			first = append(first, o)
+	for _, o := range a.objects[k] {
+		if selects(r, o) {
+			first = append(first, clone(o))
 		}
 	}
-	at, version := len(a.log), a.version
+	seen, version := len(a.log), strconv.FormatInt(a.revision, 10)
 	a.mu.Unlock()
 	for _, o := range first {
 		if err := send(s, apiv1.EventType_EVENT_TYPE_ADDED, o); err != nil {
@@ -49,19 +50,24 @@ func (a *API) watch(k *kinds.Kind, s grpc.ServerStream) error {
 		}
 	}
 	mark := k.New()
-	mark.SetResourceVersion(strconv.Itoa(version))
+	mark.SetResourceVersion(version)
 	mark.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
 	if err := send(s, apiv1.EventType_EVENT_TYPE_BOOKMARK, mark); err != nil {
 		return err
 	}
 	for {
-		a.mu.Lock()
-		fresh, changed := a.log[at:], a.changed
-		at = len(a.log)
-		a.mu.Unlock()
+		fresh, changed := a.Changes(seen)
+		seen += len(fresh)
 		for _, c := range fresh {
-			if c.kind == k && selects(r, c.object) {
-				if err := send(s, c.event, c.object); err != nil {
+			event, o := apiv1.EventType_EVENT_TYPE_MODIFIED, c.After
+			switch {
+			case c.After == nil:
+				event, o = apiv1.EventType_EVENT_TYPE_DELETED, c.Before
+			case c.Before == nil:
+				event = apiv1.EventType_EVENT_TYPE_ADDED
+			}
+			if c.Kind == k && selects(r, o) {
+				if err := send(s, event, o); err != nil {
 					return err
 				}
 			}

@@ -17,15 +17,15 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
+	"coracle.local/libs/apitest"
 	"coracle.local/libs/client"
 	"coracle.local/libs/flags"
 	"coracle.local/libs/kinds"
 	controllersv1 "coracle.local/proto/coracle/controllers/v1"
 	"coracle.local/services/controller-manager/app"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 // start runs a manager until the test ends, and returns its service.
@@ -63,9 +63,9 @@ func config(t *testing.T, api *apitest.API) app.Config {
 }
 
 func deploy() *appsv1.Deployment {
-	return &appsv1.Deployment{ObjectMeta: apitest.Meta("web"), Spec: appsv1.DeploymentSpec{
+	return &appsv1.Deployment{ObjectMeta: workbench.Meta("web"), Spec: appsv1.DeploymentSpec{
 		Replicas: ptr.To[int32](3),
-		Selector: apitest.Select("web"), Template: apitest.Template("web"),
+		Selector: workbench.Select("web"), Template: workbench.Template("web"),
 		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
 	}}
 }
@@ -73,7 +73,7 @@ func deploy() *appsv1.Deployment {
 // Everything together, over gRPC, with real clocks and informers.
 func TestAllControllersOverGRPC(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other clean-up
-	api := apitest.NewAPI(clock.RealClock{})
+	api := apitest.New()
 	api.Seed(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{"kubernetes"}}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
 	service := start(t, config(t, api))
@@ -111,6 +111,9 @@ func TestAllControllersOverGRPC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := watch.Header(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := service.Requeue(ctx, &controllersv1.RequeueRequest{Controller: "deployment-controller", Key: "default/web"}); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +129,7 @@ func TestAllControllersOverGRPC(t *testing.T) {
 
 func TestOnlyTheLeaderWorks(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other clean-up
-	api := apitest.NewAPI(clock.RealClock{})
+	api := apitest.New()
 	api.Seed(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 	first, second := config(t, api), config(t, api)
 	first.Election = &app.Election{Identity: "first", RetryPeriod: 20 * time.Millisecond}
@@ -183,7 +186,7 @@ func TestFlags(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	api := apitest.NewAPI(clock.RealClock{})
+	api := apitest.New()
 	cfg := config(t, api)
 	cfg.Controllers = []string{"*", "-deployment", "disruption-controller", "endpoints-controller"}
 	if err := cfg.Validate(); err != nil {

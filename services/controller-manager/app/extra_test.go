@@ -18,14 +18,14 @@ import (
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
+	"coracle.local/libs/apitest"
 	"coracle.local/libs/kinds"
 	"coracle.local/libs/pki"
 	controllersv1 "coracle.local/proto/coracle/controllers/v1"
 	"coracle.local/services/controller-manager/app"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func approvedRequest(t *testing.T) *certificatesv1.CertificateSigningRequest {
@@ -60,26 +60,26 @@ func world(t *testing.T) []kinds.Object {
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
 		approvedRequest(t), old,
 		&certificatesv1.PodCertificateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "old", CreationTimestamp: metav1.NewTime(time.Now().Add(-time.Hour))}},
-		&corev1.Service{ObjectMeta: apitest.Meta("external")},
-		&corev1.Endpoints{ObjectMeta: apitest.Meta("external"), Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: "10.0.0.1"}}}}},
-		&corev1.Endpoints{ObjectMeta: apitest.Meta("leftover")},
+		&corev1.Service{ObjectMeta: workbench.Meta("external")},
+		&corev1.Endpoints{ObjectMeta: workbench.Meta("external"), Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: "10.0.0.1"}}}}},
+		&corev1.Endpoints{ObjectMeta: workbench.Meta("leftover")},
 		&corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "token", Annotations: map[string]string{corev1.ServiceAccountNameKey: "default"}},
 			Type:       corev1.SecretTypeServiceAccountToken,
 		},
-		&corev1.ServiceAccount{ObjectMeta: apitest.Meta("default")},
+		&corev1.ServiceAccount{ObjectMeta: workbench.Meta("default")},
 		&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "disk"}, Spec: corev1.PersistentVolumeSpec{Capacity: size}, Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeAvailable}},
-		&corev1.PersistentVolumeClaim{ObjectMeta: apitest.Meta("claim"), Spec: corev1.PersistentVolumeClaimSpec{
+		&corev1.PersistentVolumeClaim{ObjectMeta: workbench.Meta("claim"), Spec: corev1.PersistentVolumeClaimSpec{
 			StorageClassName: ptr.To(""), Resources: corev1.VolumeResourceRequirements{Requests: size},
 		}},
-		&corev1.Pod{ObjectMeta: apitest.Meta("pod"), Spec: corev1.PodSpec{
+		&corev1.Pod{ObjectMeta: workbench.Meta("pod"), Spec: corev1.PodSpec{
 			Volumes: []corev1.Volume{{Name: "scratch", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{
 				// Of a class of its own: there is one disk, which is the other claim's.
 				VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: ptr.To("scratch")}},
 			}}}},
 			ResourceClaims: []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimTemplateName: ptr.To("gpu")}},
 		}},
-		&resourcev1.ResourceClaimTemplate{ObjectMeta: apitest.Meta("gpu")},
+		&resourcev1.ResourceClaimTemplate{ObjectMeta: workbench.Meta("gpu")},
 		&storagemigrationv1.StorageVersionMigration{ObjectMeta: metav1.ObjectMeta{Name: "m"}, Spec: storagemigrationv1.StorageVersionMigrationSpec{
 			Resource: metav1.GroupResource{Resource: "services"},
 		}},
@@ -89,7 +89,7 @@ func world(t *testing.T) []kinds.Object {
 // Each of these controllers does its work over gRPC, and tells of it.
 func TestControllersOfAnAPIWithoutNodes(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other clean-up
-	api := apitest.NewAPI(clock.RealClock{})
+	api := apitest.New()
 	api.Seed(world(t)...)
 	cfg := config(t, api)
 	ca, err := pki.NewAuthority("ca", time.Time{})
@@ -173,7 +173,7 @@ func list[T kinds.Object](t *testing.T, api *apitest.API) []kinds.Object {
 }
 
 func TestControllerNames(t *testing.T) {
-	api := apitest.NewAPI(clock.RealClock{})
+	api := apitest.New()
 	for name, want := range map[string]string{
 		"*": "", "-csrsigning": "", "svm": "", "resource-claim-controller": "", "tokencleaner": "", "-selinux-warning-controller": "",
 		"nonsense": `"nonsense" is not in the list of known controllers`, "-nonsense": `"-nonsense" is not in the list of known controllers`,

@@ -41,7 +41,7 @@ func start(t *testing.T, f *apitest.API, name string) (address string, stop func
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	cfg := app.Config{Log: zap.NewNop(), Conn: f.Connect(t, "system:node:"+name), Listener: l, Runtime: app.Hollow, NodeName: name}
+	cfg := app.Config{Log: zap.NewNop(), Conn: f.Connect(t), Listener: l, Runtime: app.Hollow, NodeName: name}
 	go func() { done <- app.Run(ctx, cfg) }()
 	stopped := false
 	stop = func() {
@@ -92,7 +92,7 @@ func dial(t *testing.T, address string) kubeletv1.KubeletServiceClient {
 
 func TestAHollowNode(t *testing.T) {
 	f := apitest.New()
-	apitest.Create(f, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cfg"}})
+	f.Seed(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cfg"}})
 	address, stop := start(t, f, "n1")
 	f.Until(t, "the node is ready", func() bool {
 		n, ok := apitest.Get[*corev1.Node](f, "", "n1")
@@ -101,8 +101,8 @@ func TestAHollowNode(t *testing.T) {
 		})
 	})
 	f.Until(t, "the lease", func() bool { _, ok := apitest.Get[*coordinationv1.Lease](f, "kube-node-lease", "n1"); return ok })
-	apitest.Create(f, newPod("web", "n1"))
-	apitest.Create(f, newPod("far", "n2"))
+	f.Seed(newPod("web", "n1"))
+	f.Seed(newPod("far", "n2"))
 	f.Until(t, "the pod runs", func() bool { return phase(f, "web") == corev1.PodRunning })
 	if got := phase(f, "far"); got != corev1.PodPending {
 		t.Errorf("another node's pod is %s", got)
@@ -114,7 +114,7 @@ func TestAHollowNode(t *testing.T) {
 	gone := p.DeepCopy()
 	now, grace := metav1.Now(), int64(5)
 	gone.DeletionTimestamp, gone.DeletionGracePeriodSeconds = &now, &grace
-	apitest.Create(f, gone)
+	f.Seed(gone)
 	f.Until(t, "the pod is gone", func() bool { return phase(f, "web") == "" })
 	stop()
 }
@@ -190,10 +190,10 @@ func asks(t *testing.T, address string) {
 
 func TestManyNodesInOneProcess(t *testing.T) {
 	f := apitest.New()
-	apitest.Create(f, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cfg"}})
+	f.Seed(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cfg"}})
 	for _, name := range []string{"n1", "n2", "n3"} {
 		start(t, f, name)
-		apitest.Create(f, newPod("on-"+name, name))
+		f.Seed(newPod("on-"+name, name))
 	}
 	for _, name := range []string{"n1", "n2", "n3"} {
 		f.Until(t, "the pod on "+name, func() bool { return phase(f, "on-"+name) == corev1.PodRunning })

@@ -47,7 +47,7 @@ func start(t *testing.T, cfg app.Config) (stop func()) {
 
 func bound(f *apitest.API) map[string]string {
 	nodes := map[string]string{}
-	for _, p := range apitest.All[*corev1.Pod](f) {
+	for _, p := range apitest.All[*corev1.Pod](f, "") {
 		if p.Spec.NodeName != "" {
 			nodes[p.Name] = p.Spec.NodeName
 		}
@@ -56,7 +56,7 @@ func bound(f *apitest.API) map[string]string {
 }
 
 func hasEvent(f *apitest.API, reason, message string) bool {
-	for _, e := range apitest.All[*corev1.Event](f) {
+	for _, e := range apitest.All[*corev1.Event](f, "") {
 		if e.Reason == reason && strings.Contains(e.Message, message) && e.Source.Component == "default-scheduler" {
 			return true
 		}
@@ -66,9 +66,9 @@ func hasEvent(f *apitest.API, reason, message string) bool {
 
 func TestSchedulesOverTheAPI(t *testing.T) {
 	f := apitest.New()
-	apitest.Create(f, harness.NewNode("n1", harness.Capacity("pods", "2")))
-	apitest.Create(f, harness.NewPod("a"))
-	conn := f.Connect(t, "system:kube-scheduler")
+	f.Seed(harness.NewNode("n1", harness.Capacity("pods", "2")))
+	f.Seed(harness.NewPod("a"))
+	conn := f.Connect(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -77,9 +77,9 @@ func TestSchedulesOverTheAPI(t *testing.T) {
 	f.Until(t, "the binding of a", func() bool { return bound(f)["a"] == "n1" })
 	f.Until(t, "the event", func() bool { return hasEvent(f, "Scheduled", "Successfully assigned default/a to n1") })
 
-	apitest.Create(f, harness.NewPod("b", harness.Requests("cpu", "64")))
+	f.Seed(harness.NewPod("b", harness.Requests("cpu", "64")))
 	f.Until(t, "the condition of b", func() bool {
-		for _, p := range apitest.All[*corev1.Pod](f) {
+		for _, p := range apitest.All[*corev1.Pod](f, "") {
 			for _, c := range p.Status.Conditions {
 				if p.Name == "b" && c.Type == corev1.PodScheduled && c.Reason == "Unschedulable" {
 					return strings.HasPrefix(c.Message, "0/1 nodes are available: 1 Insufficient cpu. preemption:")
@@ -89,7 +89,7 @@ func TestSchedulesOverTheAPI(t *testing.T) {
 		return false
 	})
 	explain(t, listener.Addr().String())
-	apitest.Create(f, harness.NewNode("n2", harness.Capacity("cpu", "128")))
+	f.Seed(harness.NewNode("n2", harness.Capacity("cpu", "128")))
 	f.Until(t, "the binding of b", func() bool { return bound(f)["b"] == "n2" })
 }
 
@@ -117,11 +117,11 @@ func explain(t *testing.T, address string) {
 func TestBrokenBindStream(t *testing.T) {
 	f := apitest.New()
 	f.BreakBinds = 3
-	apitest.Create(f, harness.NewNode("n1"))
+	f.Seed(harness.NewNode("n1"))
 	for i := range 8 {
-		apitest.Create(f, harness.NewPod(fmt.Sprintf("p%d", i)))
+		f.Seed(harness.NewPod(fmt.Sprintf("p%d", i)))
 	}
-	start(t, app.Config{Conn: f.Connect(t, "system:kube-scheduler")})
+	start(t, app.Config{Conn: f.Connect(t)})
 	f.Until(t, "all bindings", func() bool { return len(bound(f)) == 8 })
 	for i := range 8 {
 		name := fmt.Sprintf("p%d", i)
@@ -134,16 +134,16 @@ func TestBrokenBindStream(t *testing.T) {
 
 func TestElection(t *testing.T) {
 	f := apitest.New()
-	apitest.Create(f, harness.NewNode("n1"))
+	f.Seed(harness.NewNode("n1"))
 	election := func(identity string) *app.Election {
 		return &app.Election{Identity: identity, LeaseDuration: 60 * time.Second, RenewDeadline: 40 * time.Second, RetryPeriod: 20 * time.Millisecond}
 	}
-	stopFirst := start(t, app.Config{Conn: f.Connect(t, "system:kube-scheduler"), Election: election("first")})
-	apitest.Create(f, harness.NewPod("a"))
+	stopFirst := start(t, app.Config{Conn: f.Connect(t), Election: election("first")})
+	f.Seed(harness.NewPod("a"))
 	f.Until(t, "the first leads", func() bool { return bound(f)["a"] == "n1" })
-	start(t, app.Config{Conn: f.Connect(t, "system:kube-scheduler"), Election: election("second")})
+	start(t, app.Config{Conn: f.Connect(t), Election: election("second")})
 	stopFirst()
-	apitest.Create(f, harness.NewPod("b"))
+	f.Seed(harness.NewPod("b"))
 	f.Until(t, "the second takes over", func() bool { return bound(f)["b"] == "n1" })
 }
 

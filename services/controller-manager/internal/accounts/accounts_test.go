@@ -19,17 +19,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func account() *corev1.ServiceAccount {
-	a := &corev1.ServiceAccount{ObjectMeta: apitest.Meta("robot"), Secrets: []corev1.ObjectReference{{Name: "token"}, {Name: "other"}}}
+	a := &corev1.ServiceAccount{ObjectMeta: workbench.Meta("robot"), Secrets: []corev1.ObjectReference{{Name: "token"}, {Name: "other"}}}
 	a.UID = "robot-uid"
 	return a
 }
 
 func secret(uid types.UID) *corev1.Secret {
-	s := &corev1.Secret{ObjectMeta: apitest.Meta("token"), Type: corev1.SecretTypeServiceAccountToken}
+	s := &corev1.Secret{ObjectMeta: workbench.Meta("token"), Type: corev1.SecretTypeServiceAccountToken}
 	s.Annotations = map[string]string{corev1.ServiceAccountNameKey: "robot"}
 	if uid != "" {
 		s.Annotations[corev1.ServiceAccountUIDKey] = string(uid)
@@ -45,12 +45,12 @@ func ecKey(t *testing.T) *ecdsa.PrivateKey {
 	return k
 }
 
-func bench(t *testing.T, key crypto.Signer, objects ...kinds.Object) *apitest.Bench {
+func bench(t *testing.T, key crypto.Signer, objects ...kinds.Object) *workbench.Bench {
 	s, err := NewSigner(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := apitest.NewBench(t, objects...)
+	b := workbench.New(t, objects...)
 	return b.Add(Tokens(b.Deps(), s, []byte("PEM"))...)
 }
 
@@ -58,7 +58,7 @@ func TestFillsSecrets(t *testing.T) {
 	key := ecKey(t)
 	b := bench(t, key, account(), secret(""))
 	b.Settle()
-	s := apitest.Get[*corev1.Secret](b, "default", "token")
+	s := workbench.Get[*corev1.Secret](b, "default", "token")
 	if string(s.Data["ca.crt"]) != "PEM" || string(s.Data["namespace"]) != "default" || s.Annotations[corev1.ServiceAccountUIDKey] != "robot-uid" {
 		t.Fatalf("data %v, annotations %v", s.Data, s.Annotations)
 	}
@@ -84,9 +84,9 @@ func TestFillsSecrets(t *testing.T) {
 			t.Errorf("claim %s is %q", k, says[k])
 		}
 	}
-	apitest.Change(b, "default", "token", func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("old") })
+	workbench.Change(b, "default", "token", func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("old") })
 	b.Settle()
-	again := apitest.Get[*corev1.Secret](b, "default", "token")
+	again := workbench.Get[*corev1.Secret](b, "default", "token")
 	if string(again.Data["ca.crt"]) != "PEM" || string(again.Data["token"]) != string(s.Data["token"]) {
 		t.Fatal("only what is wrong is to be mended")
 	}
@@ -99,7 +99,7 @@ func TestSignsWithRSA(t *testing.T) {
 	}
 	b := bench(t, key, account(), secret("robot-uid"))
 	b.Settle()
-	parts := strings.Split(string(apitest.Get[*corev1.Secret](b, "default", "token").Data["token"]), ".")
+	parts := strings.Split(string(workbench.Get[*corev1.Secret](b, "default", "token").Data["token"]), ".")
 	signature, _ := base64.RawURLEncoding.DecodeString(parts[2])
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
 	if err := rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, sum[:], signature); err != nil {
@@ -110,19 +110,19 @@ func TestSignsWithRSA(t *testing.T) {
 func TestDeletesSecretsWithTheirAccount(t *testing.T) {
 	for name, c := range map[string]struct {
 		objects []kinds.Object
-		change  func(*apitest.Bench)
+		change  func(*workbench.Bench)
 		stays   bool
 	}{
-		"no account":         {[]kinds.Object{secret("")}, func(*apitest.Bench) {}, false},
-		"another account":    {[]kinds.Object{account(), secret("x")}, func(*apitest.Bench) {}, false},
-		"its account":        {[]kinds.Object{account(), secret("robot-uid")}, func(*apitest.Bench) {}, true},
-		"a cache behind":     {[]kinds.Object{secret("")}, func(b *apitest.Bench) { b.API.Hold(kinds.For[*corev1.ServiceAccount](), true); b.API.Seed(account()) }, true},
-		"an account deleted": {[]kinds.Object{account(), secret("robot-uid")}, func(b *apitest.Bench) { b.Settle(); apitest.Delete[*corev1.ServiceAccount](b, "default", "robot") }, false},
+		"no account":         {[]kinds.Object{secret("")}, func(*workbench.Bench) {}, false},
+		"another account":    {[]kinds.Object{account(), secret("x")}, func(*workbench.Bench) {}, false},
+		"its account":        {[]kinds.Object{account(), secret("robot-uid")}, func(*workbench.Bench) {}, true},
+		"a cache behind":     {[]kinds.Object{secret("")}, func(b *workbench.Bench) { b.API.Hold(kinds.For[*corev1.ServiceAccount](), true); b.API.Seed(account()) }, true},
+		"an account deleted": {[]kinds.Object{account(), secret("robot-uid")}, func(b *workbench.Bench) { b.Settle(); workbench.Delete[*corev1.ServiceAccount](b, "default", "robot") }, false},
 	} {
 		b := bench(t, ecKey(t), c.objects...)
 		c.change(b)
 		b.Settle()
-		if _, ok := apitest.Find[*corev1.Secret](b, "default", "token"); ok != c.stays {
+		if _, ok := workbench.Find[*corev1.Secret](b, "default", "token"); ok != c.stays {
 			t.Errorf("%s: stays: %v", name, ok)
 		}
 	}
@@ -131,16 +131,16 @@ func TestDeletesSecretsWithTheirAccount(t *testing.T) {
 func TestForgetsDeletedSecrets(t *testing.T) {
 	b := bench(t, ecKey(t), account(), secret(""))
 	b.Settle()
-	apitest.Delete[*corev1.Secret](b, "default", "token")
+	workbench.Delete[*corev1.Secret](b, "default", "token")
 	b.Settle()
-	if a := apitest.Get[*corev1.ServiceAccount](b, "default", "robot"); len(a.Secrets) != 1 || a.Secrets[0].Name != "other" {
+	if a := workbench.Get[*corev1.ServiceAccount](b, "default", "robot"); len(a.Secrets) != 1 || a.Secrets[0].Name != "other" {
 		t.Fatalf("secrets %v", a.Secrets)
 	}
 }
 
 func TestLetsGoOfWhatNobodyUses(t *testing.T) {
 	const period = 10 * 24 * time.Hour
-	day := func(n int) string { return apitest.Epoch.AddDate(0, 0, n).Format(time.DateOnly) }
+	day := func(n int) string { return workbench.Epoch.AddDate(0, 0, n).Format(time.DateOnly) }
 	for name, c := range map[string]struct {
 		since   string
 		change  func(*corev1.Secret)
@@ -153,27 +153,27 @@ func TestLetsGoOfWhatNobodyUses(t *testing.T) {
 		"used long ago":        {day(-30), func(s *corev1.Secret) { s.Labels[lastUsedLabel] = day(-20) }, false, day(0)},
 		"made by hand":         {day(-30), func(s *corev1.Secret) { s.Name = "by-hand" }, false, ""},
 		"mounted":              {day(-30), func(*corev1.Secret) {}, true, ""},
-		"new":                  {day(-30), func(s *corev1.Secret) { s.CreationTimestamp = metav1.NewTime(apitest.Epoch) }, false, ""},
+		"new":                  {day(-30), func(s *corev1.Secret) { s.CreationTimestamp = metav1.NewTime(workbench.Epoch) }, false, ""},
 		"invalid for long":     {day(-30), func(s *corev1.Secret) { s.Labels[invalidSinceLabel] = day(-11) }, false, "gone"},
 		"invalid for a moment": {day(-30), func(s *corev1.Secret) { s.Labels[invalidSinceLabel] = day(-1) }, false, day(-1)},
 	} {
 		s := secret("robot-uid")
 		s.Labels = map[string]string{}
-		s.CreationTimestamp = metav1.NewTime(apitest.Epoch.AddDate(0, 0, -40))
+		s.CreationTimestamp = metav1.NewTime(workbench.Epoch.AddDate(0, 0, -40))
 		c.change(s)
 		tracking := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: trackingName}, Data: map[string]string{trackingKey: c.since}}
 		objects := []kinds.Object{account(), s, tracking}
 		if c.mounted {
-			objects = append(objects, &corev1.Pod{ObjectMeta: apitest.Meta("p"), Spec: corev1.PodSpec{Volumes: []corev1.Volume{
+			objects = append(objects, &corev1.Pod{ObjectMeta: workbench.Meta("p"), Spec: corev1.PodSpec{Volumes: []corev1.Volume{
 				{VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "token"}}},
 			}}})
 		}
-		b := apitest.NewBench(t, objects...)
+		b := workbench.New(t, objects...)
 		b.API.Deliver()
 		b.Add(Unused(b.Deps(), period))
 		b.Settle()
 		got := "gone"
-		if s, ok := apitest.Find[*corev1.Secret](b, "default", s.Name); ok {
+		if s, ok := workbench.Find[*corev1.Secret](b, "default", s.Name); ok {
 			got = s.Labels[invalidSinceLabel]
 		}
 		if got != c.want {

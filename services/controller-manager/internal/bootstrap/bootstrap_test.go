@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func token(id string, data ...string) *corev1.Secret {
@@ -30,7 +30,7 @@ func info() *corev1.ConfigMap {
 }
 
 func TestSigns(t *testing.T) {
-	at := func(d time.Duration) string { return apitest.Epoch.Add(d).Format(time.RFC3339) }
+	at := func(d time.Duration) string { return workbench.Epoch.Add(d).Format(time.RFC3339) }
 	for name, c := range map[string]struct {
 		secret *corev1.Secret
 		signs  bool
@@ -42,10 +42,10 @@ func TestSigns(t *testing.T) {
 		"another ID":          {token("abcdef", "token-id", "fedcba"), false},
 		"no secret":           {token("abcdef", "token-secret", ""), false},
 	} {
-		b := apitest.NewBench(t, []kinds.Object{info(), c.secret}...)
+		b := workbench.New(t, []kinds.Object{info(), c.secret}...)
 		b.Add(Signer(b.Deps()))
 		b.Settle()
-		data := apitest.Get[*corev1.ConfigMap](b, "kube-public", "cluster-info").Data
+		data := workbench.Get[*corev1.ConfigMap](b, "kube-public", "cluster-info").Data
 		got, ok := data["jws-kubeconfig-abcdef"]
 		if ok != c.signs || data["jws-kubeconfig-gone00"] != "" {
 			t.Errorf("%s: data %v", name, data)
@@ -60,14 +60,14 @@ func TestSigns(t *testing.T) {
 const want = "psz1NayrXM3IaFzKZGsb5n_mBl7MjtlsZ1xE8MRmF_4"
 
 func TestClearsTokens(t *testing.T) {
-	b := apitest.NewBench(t, token("abcdef", "expiration", apitest.Epoch.Add(time.Hour).Format(time.RFC3339)), token("fedcba"), token("broken", "expiration", "x"))
+	b := workbench.New(t, token("abcdef", "expiration", workbench.Epoch.Add(time.Hour).Format(time.RFC3339)), token("fedcba"), token("broken", "expiration", "x"))
 	b.Add(Cleaner(b.Deps()))
 	b.Advance(59 * time.Minute)
-	if n := len(apitest.All[*corev1.Secret](b, "")); n != 2 {
+	if n := len(workbench.All[*corev1.Secret](b, "")); n != 2 {
 		t.Fatalf("%d tokens", n)
 	}
 	b.Advance(2 * time.Minute)
-	if n := len(apitest.All[*corev1.Secret](b, "")); n != 1 {
+	if n := len(workbench.All[*corev1.Secret](b, "")); n != 1 {
 		t.Fatalf("%d tokens", n)
 	}
 }

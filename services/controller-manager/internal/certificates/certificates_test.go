@@ -19,7 +19,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 var clientUsages = []certificatesv1.KeyUsage{certificatesv1.UsageClientAuth, certificatesv1.UsageDigitalSignature, certificatesv1.UsageKeyEncipherment}
@@ -36,7 +36,7 @@ func authority(t *testing.T, end time.Time) Authority {
 	k := key(t)
 	ca := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: apitest.Epoch.Add(-time.Hour), NotAfter: end, KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: workbench.Epoch.Add(-time.Hour), NotAfter: end, KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, ca, ca, k.Public(), k)
 	if err != nil {
@@ -65,7 +65,7 @@ func request(t *testing.T, signer string, x x509.CertificateRequest, usages ...c
 
 func approved(r *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequest {
 	r.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{
-		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, LastUpdateTime: metav1.NewTime(apitest.Epoch),
+		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, LastUpdateTime: metav1.NewTime(workbench.Epoch),
 	}}
 	return r
 }
@@ -74,8 +74,8 @@ func node(name string) x509.CertificateRequest {
 	return x509.CertificateRequest{Subject: pkix.Name{CommonName: name, Organization: []string{"system:nodes"}}}
 }
 
-func signed(t *testing.T, b *apitest.Bench) (*certificatesv1.CertificateSigningRequest, *x509.Certificate) {
-	r := apitest.Get[*certificatesv1.CertificateSigningRequest](b, "", "r")
+func signed(t *testing.T, b *workbench.Bench) (*certificatesv1.CertificateSigningRequest, *x509.Certificate) {
+	r := workbench.Get[*certificatesv1.CertificateSigningRequest](b, "", "r")
 	block, _ := pem.Decode(r.Status.Certificate)
 	if block == nil {
 		return r, nil
@@ -88,7 +88,7 @@ func signed(t *testing.T, b *apitest.Bench) (*certificatesv1.CertificateSigningR
 }
 
 func TestSigns(t *testing.T) {
-	far := apitest.Epoch.Add(20000 * time.Hour)
+	far := workbench.Epoch.Add(20000 * time.Hour)
 	short := approved(request(t, certificatesv1.KubeAPIServerClientSignerName, x509.CertificateRequest{Subject: pkix.Name{CommonName: "jane"}}, clientUsages...))
 	short.Spec.ExpirationSeconds = ptr.To[int32](3600)
 	tiny := short.DeepCopy()
@@ -104,7 +104,7 @@ func TestSigns(t *testing.T) {
 		failure string
 	}{
 		"as long as allowed":    {plain, far, 8760*time.Hour - backdate, ""},
-		"as long as the signer": {plain, apitest.Epoch.Add(time.Hour), time.Hour, ""},
+		"as long as the signer": {plain, workbench.Epoch.Add(time.Hour), time.Hour, ""},
 		"as long as asked":      {short, far, time.Hour, ""},
 		"never too short":       {tiny, far, shortest, ""},
 		"not approved":          {unapproved, far, 0, ""},
@@ -127,7 +127,7 @@ func TestSigns(t *testing.T) {
 			"usages did not match [client auth digital signature key encipherment]",
 		},
 	} {
-		b := apitest.NewBench(t, c.request)
+		b := workbench.New(t, c.request)
 		a := map[string]Authority{}
 		for _, s := range Signers() {
 			a[s] = authority(t, c.ca)
@@ -137,7 +137,7 @@ func TestSigns(t *testing.T) {
 		r, cert := signed(t, b)
 		var lives time.Duration
 		if cert != nil {
-			lives = cert.NotAfter.Sub(apitest.Epoch)
+			lives = cert.NotAfter.Sub(workbench.Epoch)
 		}
 		if lives != c.lives {
 			t.Errorf("%s: lives %v", name, lives)
@@ -195,7 +195,7 @@ func TestApproves(t *testing.T) {
 		"a node that may not":   {"system:node:m", "selfnodeclient", false, "nodeclient"},
 		"what nobody can guess": {"jane", "nodeclient", false, ""},
 	} {
-		b := apitest.NewBench(t, request(t, certificatesv1.KubeAPIServerClientKubeletSignerName, node(c.cn), clientUsages...))
+		b := workbench.New(t, request(t, certificatesv1.KubeAPIServerClientKubeletSignerName, node(c.cn), clientUsages...))
 		var asked []string
 		b.API.Review = func(o kinds.Object) {
 			r := o.(*authorizationv1.SubjectAccessReview)
@@ -204,7 +204,7 @@ func TestApproves(t *testing.T) {
 		}
 		b.Add(Approving(b.Deps()))
 		b.Settle()
-		r := apitest.Get[*certificatesv1.CertificateSigningRequest](b, "", "r")
+		r := workbench.Get[*certificatesv1.CertificateSigningRequest](b, "", "r")
 		if has(r, certificatesv1.CertificateApproved) != c.approved || strings.Join(asked, " ") != c.asked {
 			t.Errorf("%s: %v, asked %v", name, r.Status.Conditions, asked)
 		}
@@ -213,7 +213,7 @@ func TestApproves(t *testing.T) {
 
 func TestClearsAway(t *testing.T) {
 	denied := request(t, "s", node("n"))
-	denied.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateDenied, LastUpdateTime: metav1.NewTime(apitest.Epoch)}}
+	denied.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateDenied, LastUpdateTime: metav1.NewTime(workbench.Epoch)}}
 	for name, c := range map[string]struct {
 		request *certificatesv1.CertificateSigningRequest
 		stays   time.Duration
@@ -222,14 +222,14 @@ func TestClearsAway(t *testing.T) {
 		"approved, no answer": {approved(request(t, "s", node("n"))), pendingStays},
 		"denied":              {denied, handledStays},
 	} {
-		b := apitest.NewBench(t, c.request)
+		b := workbench.New(t, c.request)
 		b.Add(Cleaner(b.Deps()))
 		b.Advance(c.stays)
-		if _, ok := apitest.Find[*certificatesv1.CertificateSigningRequest](b, "", "r"); !ok {
+		if _, ok := workbench.Find[*certificatesv1.CertificateSigningRequest](b, "", "r"); !ok {
 			t.Errorf("%s: gone too early", name)
 		}
 		b.Advance(time.Minute)
-		if _, ok := apitest.Find[*certificatesv1.CertificateSigningRequest](b, "", "r"); ok {
+		if _, ok := workbench.Find[*certificatesv1.CertificateSigningRequest](b, "", "r"); ok {
 			t.Errorf("%s: still there", name)
 		}
 	}
@@ -239,21 +239,21 @@ func TestPublishesOneBundle(t *testing.T) {
 	bundle := func(name, signer string) *certificatesv1.ClusterTrustBundle {
 		return &certificatesv1.ClusterTrustBundle{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: certificatesv1.ClusterTrustBundleSpec{SignerName: signer, TrustBundle: "old"}}
 	}
-	b := apitest.NewBench(t, bundle("kubernetes.io:kube-apiserver-serving:old", servingSigner), bundle("other", ""))
+	b := workbench.New(t, bundle("kubernetes.io:kube-apiserver-serving:old", servingSigner), bundle("other", ""))
 	b.Add(Publisher(b.Deps(), []byte("PEM")))
 	b.Settle()
 	check := func() {
 		t.Helper()
-		all := apitest.All[*certificatesv1.ClusterTrustBundle](b, "")
+		all := workbench.All[*certificatesv1.ClusterTrustBundle](b, "")
 		if len(all) != 2 || all[0].Name != bundleName([]byte("PEM")) || all[0].Spec.TrustBundle != "PEM" || all[1].Name != "other" {
 			t.Fatalf("bundles %v", all)
 		}
 	}
 	check()
-	apitest.Change(b, "", bundleName([]byte("PEM")), func(c *certificatesv1.ClusterTrustBundle) { c.Spec.TrustBundle = "forged" })
+	workbench.Change(b, "", bundleName([]byte("PEM")), func(c *certificatesv1.ClusterTrustBundle) { c.Spec.TrustBundle = "forged" })
 	b.Settle()
 	check()
-	apitest.Delete[*certificatesv1.ClusterTrustBundle](b, "", bundleName([]byte("PEM")))
+	workbench.Delete[*certificatesv1.ClusterTrustBundle](b, "", bundleName([]byte("PEM")))
 	b.Settle()
 	check()
 }

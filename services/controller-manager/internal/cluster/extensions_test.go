@@ -15,10 +15,9 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/clock"
 
+	"coracle.local/libs/apitest"
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/cluster"
 )
 
@@ -80,7 +79,7 @@ func TestFindsWhatIsBeyondTheTable(t *testing.T) {
 	f := &front{}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	api := apitest.NewAPI(clock.RealClock{})
+	api := apitest.New()
 	g := cluster.NewGRPC(t.Context(), api.Connect(t), func() (*rest.Config, error) { return &rest.Config{Host: server.URL}, nil }, zaptest.NewLogger(t))
 	seen := make(chan string, 10)
 	beyond := g.Extensions()

@@ -11,21 +11,21 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/clock"
 
+	"coracle.local/libs/apitest"
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/cluster"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func secret(name string) *corev1.Secret {
-	s := &corev1.Secret{ObjectMeta: apitest.Meta(name), Data: map[string][]byte{"k": []byte("v")}}
+	s := &corev1.Secret{ObjectMeta: workbench.Meta(name), Data: map[string][]byte{"k": []byte("v")}}
 	s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "p", UID: "p"}}
 	return s
 }
 
 func TestCallsOverGRPC(t *testing.T) {
-	api := apitest.NewAPI(clock.RealClock{})
+	api := apitest.New()
 	ctx := t.Context()
 	g := cluster.NewGRPC(ctx, api.Connect(t), nil, zaptest.NewLogger(t))
 	k := kinds.For[*corev1.Secret]()
@@ -93,7 +93,7 @@ func changesOf(caches ...cluster.Cache) chan string {
 
 func TestCachesAreFilledAndTell(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other clean-up
-	api := apitest.NewAPI(clock.RealClock{})
+	api := apitest.New()
 	conn := api.Connect(t)
 	api.Seed(secret("first"))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -130,9 +130,9 @@ func TestCachesAreFilledAndTell(t *testing.T) {
 	if got := cluster.By[metav1.Object](slim, "owner", "p"); len(got) != 1 {
 		t.Fatalf("by owner: %v", got)
 	}
-	api.Seed(&corev1.ConfigMap{ObjectMeta: apitest.Meta("other")}, &corev1.ConfigMap{ObjectMeta: apitest.Meta("wanted")})
+	api.Seed(&corev1.ConfigMap{ObjectMeta: workbench.Meta("other")}, &corev1.ConfigMap{ObjectMeta: workbench.Meta("wanted")})
 	expect("+wanted")
-	pod := &corev1.Pod{ObjectMeta: apitest.Meta("p")}
+	pod := &corev1.Pod{ObjectMeta: workbench.Meta("p")}
 	pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}}
 	api.Seed(pod)
 	expect("+p")
@@ -155,7 +155,7 @@ func TestCachesAreFilledAndTell(t *testing.T) {
 // store's version.
 func storeFollows(t *testing.T, api *apitest.API, pods cluster.Cache, expect func(string)) {
 	t.Helper()
-	latest, err := api.Create(t.Context(), &corev1.Pod{ObjectMeta: apitest.Meta("q")})
+	latest, err := api.Create(t.Context(), &corev1.Pod{ObjectMeta: workbench.Meta("q")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func role(name, label, verb string) *rbacv1.ClusterRole {
@@ -25,11 +25,11 @@ func TestAggregates(t *testing.T) {
 		ObjectMeta:      metav1.ObjectMeta{Name: "edit"},
 		AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"to": "edit"}}}},
 	}
-	b := apitest.NewBench(t, view, edit, role("b", "view", "list"), role("a", "view", "get"), role("same", "view", "get"), role("c", "edit", "update"))
+	b := workbench.New(t, view, edit, role("b", "view", "list"), role("a", "view", "get"), role("same", "view", "get"), role("c", "edit", "update"))
 	b.Add(New(b.Deps()))
 	verbs := func(name string) string {
 		out := ""
-		for _, r := range apitest.Get[*rbacv1.ClusterRole](b, "", name).Rules {
+		for _, r := range workbench.Get[*rbacv1.ClusterRole](b, "", name).Rules {
 			out += r.Verbs[0] + " "
 		}
 		return out
@@ -38,7 +38,7 @@ func TestAggregates(t *testing.T) {
 	if v, e := verbs("view"), verbs("edit"); v != "get list " || e != "update get list " {
 		t.Fatalf("view %q, edit %q", v, e)
 	}
-	apitest.Delete[*rbacv1.ClusterRole](b, "", "b")
+	workbench.Delete[*rbacv1.ClusterRole](b, "", "b")
 	b.Settle()
 	if v, e := verbs("view"), verbs("edit"); v != "get " || e != "update get " {
 		t.Fatalf("view %q, edit %q", v, e)

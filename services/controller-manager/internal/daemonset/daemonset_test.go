@@ -14,13 +14,13 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/pods"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func set() *appsv1.DaemonSet {
-	return &appsv1.DaemonSet{ObjectMeta: apitest.Meta("agent"), Spec: appsv1.DaemonSetSpec{
-		Selector: apitest.Select("agent"), Template: apitest.Template("agent"), RevisionHistoryLimit: ptr.To[int32](10),
+	return &appsv1.DaemonSet{ObjectMeta: workbench.Meta("agent"), Spec: appsv1.DaemonSetSpec{
+		Selector: workbench.Select("agent"), Template: workbench.Template("agent"), RevisionHistoryLimit: ptr.To[int32](10),
 		UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType, RollingUpdate: limits("0", "1")},
 	}}
 }
@@ -35,9 +35,9 @@ func node(name string, taints ...corev1.Taint) *corev1.Node {
 }
 
 // place does the scheduler's and the kubelets' work.
-func place(b *apitest.Bench, run func(*corev1.Pod) bool) *apitest.Bench {
+func place(b *workbench.Bench, run func(*corev1.Pod) bool) *workbench.Bench {
 	b.Also(func() bool {
-		for _, p := range apitest.All[*corev1.Pod](b, "") {
+		for _, p := range workbench.All[*corev1.Pod](b, "") {
 			if p.Spec.NodeName == "" && target(p) != "" {
 				p.Spec.NodeName = target(p)
 				b.API.Seed(p)
@@ -49,14 +49,14 @@ func place(b *apitest.Bench, run func(*corev1.Pod) bool) *apitest.Bench {
 	return b.Kubelet(func(p *corev1.Pod) bool { return p.Spec.NodeName != "" && (run == nil || run(p)) })
 }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, objects...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, objects...)
 	return b.Add(New(b.Deps()))
 }
 
-func show(b *apitest.Bench) string {
+func show(b *workbench.Bench) string {
 	var out []string
-	for _, p := range apitest.All[*corev1.Pod](b, "default") {
+	for _, p := range workbench.All[*corev1.Pod](b, "default") {
 		if p.DeletionTimestamp == nil {
 			out = append(out, target(p)+"="+p.Spec.Containers[0].Image)
 		}
@@ -65,12 +65,12 @@ func show(b *apitest.Bench) string {
 	return strings.Join(out, " ")
 }
 
-func get(b *apitest.Bench) *appsv1.DaemonSet {
-	return apitest.Get[*appsv1.DaemonSet](b, "default", "agent")
+func get(b *workbench.Bench) *appsv1.DaemonSet {
+	return workbench.Get[*appsv1.DaemonSet](b, "default", "agent")
 }
 
-func setImage(b *apitest.Bench, image string) {
-	apitest.Change(b, "default", "agent", func(d *appsv1.DaemonSet) { d.Spec.Template.Spec.Containers[0].Image = image })
+func setImage(b *workbench.Bench, image string) {
+	workbench.Change(b, "default", "agent", func(d *appsv1.DaemonSet) { d.Spec.Template.Spec.Containers[0].Image = image })
 }
 
 func TestOnePodOnEachNode(t *testing.T) {
@@ -91,14 +91,14 @@ func TestOnePodOnEachNode(t *testing.T) {
 	if got := show(b); got != "a=agent b=agent c=agent cordoned=agent silent=agent" {
 		t.Fatalf("pods %q", got)
 	}
-	apitest.Change(b, "", "b", func(n *corev1.Node) {
+	workbench.Change(b, "", "b", func(n *corev1.Node) {
 		n.Spec.Taints = []corev1.Taint{{Key: "gone", Effect: corev1.TaintEffectNoExecute}}
 	})
 	b.Settle()
 	if got := show(b); got != "a=agent c=agent cordoned=agent silent=agent" {
 		t.Fatalf("pods %q", got)
 	}
-	if r := apitest.All[*appsv1.ControllerRevision](b, "default"); len(r) != 1 || r[0].Labels[appsv1.DefaultDaemonSetUniqueLabelKey] == "" {
+	if r := workbench.All[*appsv1.ControllerRevision](b, "default"); len(r) != 1 || r[0].Labels[appsv1.DefaultDaemonSetUniqueLabelKey] == "" {
 		t.Fatalf("revisions %v", r)
 	}
 	if f := b.Failing(); len(f) > 0 {
@@ -114,12 +114,12 @@ func TestNodeSelector(t *testing.T) {
 	if got := show(b); got != "" {
 		t.Fatalf("pods %q", got)
 	}
-	apitest.Change(b, "", "a", func(n *corev1.Node) { n.Labels["disk"] = "ssd" })
+	workbench.Change(b, "", "a", func(n *corev1.Node) { n.Labels["disk"] = "ssd" })
 	b.Settle()
 	if got := show(b); got != "a=agent" {
 		t.Fatalf("pods %q", got)
 	}
-	apitest.Change(b, "", "a", func(n *corev1.Node) { delete(n.Labels, "disk") })
+	workbench.Change(b, "", "a", func(n *corev1.Node) { delete(n.Labels, "disk") })
 	b.Settle()
 	if got := show(b); got != "" {
 		t.Fatalf("pods %q", got)
@@ -137,7 +137,7 @@ func TestRollingUpdateKeepsItsLimits(t *testing.T) {
 			b := place(bench(t, d, node("a"), node("b"), node("c"), node("d")), nil)
 			b.Settle()
 			b.Also(func() bool {
-				all := apitest.All[*corev1.Pod](b, "default")
+				all := workbench.All[*corev1.Pod](b, "default")
 				live, ready := int(pods.Count(all, pods.Active)), 0
 				for _, p := range all {
 					if pods.Active(p) && pods.Ready(p) {
@@ -171,9 +171,9 @@ func TestOnDelete(t *testing.T) {
 	if got := show(b); got != "a=agent b=agent" {
 		t.Fatalf("pods %q", got)
 	}
-	for _, p := range apitest.All[*corev1.Pod](b, "default") {
+	for _, p := range workbench.All[*corev1.Pod](b, "default") {
 		if p.Spec.NodeName == "a" {
-			apitest.Delete[*corev1.Pod](b, "default", p.Name)
+			workbench.Delete[*corev1.Pod](b, "default", p.Name)
 		}
 	}
 	b.Settle()
@@ -187,7 +187,7 @@ func TestFailedPodsAreReplacedWithBackoff(t *testing.T) {
 	b.Settle()
 	replaced := 0
 	for range 60 {
-		p := apitest.All[*corev1.Pod](b, "default")[0]
+		p := workbench.All[*corev1.Pod](b, "default")[0]
 		if p.Status.Phase == corev1.PodRunning {
 			b.Finish(p, corev1.PodFailed)
 			replaced++
@@ -198,7 +198,7 @@ func TestFailedPodsAreReplacedWithBackoff(t *testing.T) {
 	if replaced < 5 || replaced > 8 {
 		t.Fatalf("%d pods failed in a minute", replaced)
 	}
-	if e := b.API.Events(); !slices.ContainsFunc(e, func(e apitest.Event) bool { return e.Reason == "FailedDaemonPod" }) {
+	if e := b.API.Events(); !slices.ContainsFunc(e, func(e workbench.Event) bool { return e.Reason == "FailedDaemonPod" }) {
 		t.Fatalf("events %v", e)
 	}
 }
@@ -209,7 +209,7 @@ func TestPodsForNodesThatWentBeforeTheyWereScheduled(t *testing.T) {
 	if got := show(b); got != "a=agent b=agent" {
 		t.Fatalf("pods %q", got)
 	}
-	apitest.Delete[*corev1.Node](b, "", "a")
+	workbench.Delete[*corev1.Node](b, "", "a")
 	b.Settle()
 	if got := show(b); got != "b=agent" {
 		t.Fatalf("pods %q", got)
@@ -225,7 +225,7 @@ func TestRevisionsAreLimited(t *testing.T) {
 		setImage(b, fmt.Sprintf("agent:%d", i))
 	}
 	b.Settle()
-	if n := len(apitest.All[*appsv1.ControllerRevision](b, "default")); n != 2 {
+	if n := len(workbench.All[*appsv1.ControllerRevision](b, "default")); n != 2 {
 		t.Fatalf("%d revisions", n)
 	}
 }

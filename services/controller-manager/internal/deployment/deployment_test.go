@@ -14,15 +14,15 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/pods"
 	"coracle.local/services/controller-manager/internal/replicas"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func deploy(n int32, surge, unavailable string) *appsv1.Deployment {
 	s, u := intstr.Parse(surge), intstr.Parse(unavailable)
-	return &appsv1.Deployment{ObjectMeta: apitest.Meta("web"), Spec: appsv1.DeploymentSpec{
-		Replicas: &n, Selector: apitest.Select("web"), Template: apitest.Template("web"),
+	return &appsv1.Deployment{ObjectMeta: workbench.Meta("web"), Spec: appsv1.DeploymentSpec{
+		Replicas: &n, Selector: workbench.Select("web"), Template: workbench.Template("web"),
 		RevisionHistoryLimit: ptr.To[int32](10), ProgressDeadlineSeconds: ptr.To[int32](600),
 		Strategy: appsv1.DeploymentStrategy{
 			Type:          appsv1.RollingUpdateDeploymentStrategyType,
@@ -31,29 +31,29 @@ func deploy(n int32, surge, unavailable string) *appsv1.Deployment {
 	}}
 }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, objects...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, objects...)
 	d := b.Deps()
 	return b.Add(New(d), replicas.ReplicaSets(d))
 }
 
-func setImage(b *apitest.Bench, image string) {
-	apitest.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
+func setImage(b *workbench.Bench, image string) {
+	workbench.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
 }
 
-func get(b *apitest.Bench) *appsv1.Deployment {
-	return apitest.Get[*appsv1.Deployment](b, "default", "web")
+func get(b *workbench.Bench) *appsv1.Deployment {
+	return workbench.Get[*appsv1.Deployment](b, "default", "web")
 }
 
-func images(b *apitest.Bench) string {
+func images(b *workbench.Bench) string {
 	n := map[string]int{}
-	for _, p := range apitest.All[*corev1.Pod](b, "default") {
+	for _, p := range workbench.All[*corev1.Pod](b, "default") {
 		n[p.Spec.Containers[0].Image]++
 	}
 	return fmt.Sprint(n)
 }
 
-func reason(b *apitest.Bench, t appsv1.DeploymentConditionType) string {
+func reason(b *workbench.Bench, t appsv1.DeploymentConditionType) string {
 	if c := condition(&get(b).Status, t); c != nil {
 		return c.Reason
 	}
@@ -69,7 +69,7 @@ func TestRollsOutAndBack(t *testing.T) {
 	if r := reason(b, appsv1.DeploymentProgressing); r != "NewReplicaSetAvailable" {
 		t.Fatalf("progressing because of %q", r)
 	}
-	first := apitest.All[*appsv1.ReplicaSet](b, "default")[0]
+	first := workbench.All[*appsv1.ReplicaSet](b, "default")[0]
 	if h := first.Labels["pod-template-hash"]; first.Name != "web-"+h || first.Spec.Selector.MatchLabels["pod-template-hash"] != h {
 		t.Fatalf("set %s has the hash %q", first.Name, h)
 	}
@@ -86,7 +86,7 @@ func TestRollsOutAndBack(t *testing.T) {
 	if got := images(b); got != "map[web:3]" {
 		t.Fatalf("pods %s", got)
 	}
-	back := apitest.Get[*appsv1.ReplicaSet](b, "default", first.Name)
+	back := workbench.Get[*appsv1.ReplicaSet](b, "default", first.Name)
 	if back.Annotations[revisionAnnotation] != "3" || back.Annotations[revisionHistoryAnnotation] != "1" {
 		t.Fatalf("annotations %v", back.Annotations)
 	}
@@ -124,7 +124,7 @@ func TestRollingUpdateKeepsItsBounds(t *testing.T) {
 			b.Settle()
 			b.Also(func() bool {
 				live, ready := 0, 0
-				for _, p := range apitest.All[*corev1.Pod](b, "default") {
+				for _, p := range workbench.All[*corev1.Pod](b, "default") {
 					if pods.Active(p) {
 						live++
 					}
@@ -193,7 +193,7 @@ func TestProgressDeadline(t *testing.T) {
 func TestPaused(t *testing.T) {
 	b := bench(t, deploy(2, "1", "0")).Kubelet(nil, "n1")
 	b.Settle()
-	apitest.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Spec.Paused = true; d.Spec.Replicas = ptr.To[int32](4) })
+	workbench.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Spec.Paused = true; d.Spec.Replicas = ptr.To[int32](4) })
 	setImage(b, "web:2")
 	b.Settle()
 	if got := images(b); got != "map[web:4]" {
@@ -202,7 +202,7 @@ func TestPaused(t *testing.T) {
 	if r := reason(b, appsv1.DeploymentProgressing); r != "DeploymentPaused" {
 		t.Fatalf("progressing because of %q", r)
 	}
-	apitest.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Spec.Paused = false })
+	workbench.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Spec.Paused = false })
 	b.Settle()
 	if got := images(b); got != "map[web:2:4]" {
 		t.Fatalf("pods %s", got)
@@ -219,7 +219,7 @@ func TestScalesInProportion(t *testing.T) {
 	if got := images(b); got != "map[web:8 web:2:5]" {
 		t.Fatalf("pods %s", got)
 	}
-	apitest.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](15) })
+	workbench.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](15) })
 	b.Settle()
 	// The example of upstream's documentation.
 	if got := images(b); got != "map[web:11 web:2:7]" {
@@ -237,7 +237,7 @@ func TestHistoryIsLimited(t *testing.T) {
 	}
 	b.Settle()
 	var left []string
-	for _, rs := range apitest.All[*appsv1.ReplicaSet](b, "default") {
+	for _, rs := range workbench.All[*appsv1.ReplicaSet](b, "default") {
 		left = append(left, rs.Spec.Template.Spec.Containers[0].Image)
 	}
 	if len(left) != 3 {
@@ -247,8 +247,8 @@ func TestHistoryIsLimited(t *testing.T) {
 
 func TestHashCollision(t *testing.T) {
 	d := deploy(1, "1", "0")
-	other := &appsv1.ReplicaSet{ObjectMeta: apitest.Meta(setName(d)), Spec: appsv1.ReplicaSetSpec{
-		Replicas: ptr.To[int32](0), Selector: apitest.Select("else"), Template: apitest.Template("else"),
+	other := &appsv1.ReplicaSet{ObjectMeta: workbench.Meta(setName(d)), Spec: appsv1.ReplicaSetSpec{
+		Replicas: ptr.To[int32](0), Selector: workbench.Select("else"), Template: workbench.Template("else"),
 	}}
 	b := bench(t, d, other).Kubelet(nil, "n1")
 	b.Advance(time.Minute)
@@ -283,13 +283,13 @@ func TestAnnotationsAreCopied(t *testing.T) {
 	d.Annotations = map[string]string{"team": "a", corev1.LastAppliedConfigAnnotation: "{}"}
 	b := bench(t, d).Kubelet(nil, "n1")
 	b.Settle()
-	apitest.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Annotations["kubernetes.io/change-cause"] = "because" })
+	workbench.Change(b, "default", "web", func(d *appsv1.Deployment) { d.Annotations["kubernetes.io/change-cause"] = "because" })
 	b.Settle()
-	a := apitest.All[*appsv1.ReplicaSet](b, "default")[0].Annotations
+	a := workbench.All[*appsv1.ReplicaSet](b, "default")[0].Annotations
 	if a["team"] != "a" || a["kubernetes.io/change-cause"] != "because" || a[corev1.LastAppliedConfigAnnotation] != "" || a[revisionAnnotation] != "1" {
 		t.Fatalf("annotations %v", a)
 	}
-	if metav1.GetControllerOf(apitest.All[*corev1.Pod](b, "default")[0]).Kind != "ReplicaSet" {
+	if metav1.GetControllerOf(workbench.All[*corev1.Pod](b, "default")[0]).Kind != "ReplicaSet" {
 		t.Fatal("pods belong to the ReplicaSet")
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/deployment"
 	"coracle.local/services/controller-manager/internal/pods"
 	"coracle.local/services/controller-manager/internal/replicas"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func budget(least, most string) *policyv1.PodDisruptionBudget {
-	b := &policyv1.PodDisruptionBudget{ObjectMeta: apitest.Meta("pdb"), Spec: policyv1.PodDisruptionBudgetSpec{Selector: apitest.Select("web")}}
+	b := &policyv1.PodDisruptionBudget{ObjectMeta: workbench.Meta("pdb"), Spec: policyv1.PodDisruptionBudgetSpec{Selector: workbench.Select("web")}}
 	if least != "" {
 		b.Spec.MinAvailable = ptr.To(intstr.Parse(least))
 	}
@@ -32,20 +32,20 @@ func budget(least, most string) *policyv1.PodDisruptionBudget {
 }
 
 func deploy(n int32) *appsv1.Deployment {
-	return &appsv1.Deployment{ObjectMeta: apitest.Meta("web"), Spec: appsv1.DeploymentSpec{
-		Replicas: &n, Selector: apitest.Select("web"),
-		Template: apitest.Template("web"), Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
+	return &appsv1.Deployment{ObjectMeta: workbench.Meta("web"), Spec: appsv1.DeploymentSpec{
+		Replicas: &n, Selector: workbench.Select("web"),
+		Template: workbench.Template("web"), Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
 	}}
 }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, objects...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, objects...)
 	d := b.Deps()
 	return b.Add(New(d)...).Add(deployment.New(d), replicas.ReplicaSets(d)).Kubelet(nil, "n")
 }
 
-func show(b *apitest.Bench) string {
-	s := apitest.Get[*policyv1.PodDisruptionBudget](b, "default", "pdb").Status
+func show(b *workbench.Bench) string {
+	s := workbench.Get[*policyv1.PodDisruptionBudget](b, "default", "pdb").Status
 	c := meta.FindStatusCondition(s.Conditions, policyv1.DisruptionAllowedCondition)
 	return fmt.Sprintf("%d of %d healthy, %d desired, %d allowed, %s", s.CurrentHealthy, s.ExpectedPods, s.DesiredHealthy, s.DisruptionsAllowed, c.Reason)
 }
@@ -63,9 +63,9 @@ func TestBudgets(t *testing.T) {
 		if got := show(b); got != c.want {
 			t.Errorf("at least %q, at most %q down: %s, want %s", c.least, c.most, got, c.want)
 		}
-		b.SetReady(apitest.All[*corev1.Pod](b, "default")[0], false)
+		b.SetReady(workbench.All[*corev1.Pod](b, "default")[0], false)
 		b.Settle()
-		if s := apitest.Get[*policyv1.PodDisruptionBudget](b, "default", "pdb").Status; s.CurrentHealthy != 3 {
+		if s := workbench.Get[*policyv1.PodDisruptionBudget](b, "default", "pdb").Status; s.CurrentHealthy != 3 {
 			t.Errorf("%d healthy", s.CurrentHealthy)
 		}
 	}
@@ -80,7 +80,7 @@ func TestWithoutPodsNothingIsAllowed(t *testing.T) {
 }
 
 func TestPodsOfNobodyAndOfStrangers(t *testing.T) {
-	lone := &corev1.Pod{ObjectMeta: apitest.Meta("lone")}
+	lone := &corev1.Pod{ObjectMeta: workbench.Meta("lone")}
 	lone.Labels = map[string]string{"app": "web"}
 	b := bench(t, budget("", "1"), lone)
 	b.Settle()
@@ -98,13 +98,13 @@ func TestPodsOfNobodyAndOfStrangers(t *testing.T) {
 func TestEvictionsThatDoNotHappen(t *testing.T) {
 	b := bench(t, deploy(3), budget("2", ""))
 	b.Settle()
-	name := apitest.All[*corev1.Pod](b, "default")[0].Name
-	apitest.Change(b, "default", "pdb", func(p *policyv1.PodDisruptionBudget) {
+	name := workbench.All[*corev1.Pod](b, "default")[0].Name
+	workbench.Change(b, "default", "pdb", func(p *policyv1.PodDisruptionBudget) {
 		p.Status.DisruptedPods = map[string]metav1.Time{name: metav1.NewTime(b.Clock.Now()), "gone": metav1.NewTime(b.Clock.Now())}
 		p.Status.DisruptionsAllowed = 0
 	})
 	b.Settle()
-	s := apitest.Get[*policyv1.PodDisruptionBudget](b, "default", "pdb").Status
+	s := workbench.Get[*policyv1.PodDisruptionBudget](b, "default", "pdb").Status
 	if s.DisruptionsAllowed != 0 || len(s.DisruptedPods) != 1 {
 		t.Fatalf("status %+v", s)
 	}
@@ -117,18 +117,18 @@ func TestEvictionsThatDoNotHappen(t *testing.T) {
 func TestStaleConditionsAreTakenBack(t *testing.T) {
 	b := bench(t, deploy(1))
 	b.Settle()
-	p := apitest.All[*corev1.Pod](b, "default")[0]
+	p := workbench.All[*corev1.Pod](b, "default")[0]
 	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 		Reason: "PreemptionByScheduler", LastTransitionTime: metav1.NewTime(b.Clock.Now()),
 	})
 	b.API.Seed(p)
 	b.Advance(time.Minute)
-	if c := pods.Condition(apitest.Get[*corev1.Pod](b, "default", p.Name), corev1.DisruptionTarget); c.Status != corev1.ConditionTrue {
+	if c := pods.Condition(workbench.Get[*corev1.Pod](b, "default", p.Name), corev1.DisruptionTarget); c.Status != corev1.ConditionTrue {
 		t.Fatalf("condition %+v", c)
 	}
 	b.Advance(2 * time.Minute)
-	if c := pods.Condition(apitest.Get[*corev1.Pod](b, "default", p.Name), corev1.DisruptionTarget); c.Status != corev1.ConditionFalse {
+	if c := pods.Condition(workbench.Get[*corev1.Pod](b, "default", p.Name), corev1.DisruptionTarget); c.Status != corev1.ConditionFalse {
 		t.Fatalf("condition %+v", c)
 	}
 }

@@ -13,12 +13,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/loop"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func service(ports ...corev1.ServicePort) *corev1.Service {
-	s := &corev1.Service{ObjectMeta: apitest.Meta("web"), Spec: corev1.ServiceSpec{
+	s := &corev1.Service{ObjectMeta: workbench.Meta("web"), Spec: corev1.ServiceSpec{
 		Selector: map[string]string{"app": "web"}, ClusterIP: "10.96.0.9", Ports: ports,
 		IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
 	}}
@@ -36,7 +36,7 @@ func pod(name, ip string, ready bool) *corev1.Pod {
 		status = corev1.ConditionTrue
 	}
 	p := &corev1.Pod{
-		ObjectMeta: apitest.Meta(name), Spec: corev1.PodSpec{NodeName: "n"},
+		ObjectMeta: workbench.Meta(name), Spec: corev1.PodSpec{NodeName: "n"},
 		Status: corev1.PodStatus{
 			Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}},
 			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}},
@@ -48,15 +48,15 @@ func pod(name, ip string, ready bool) *corev1.Pod {
 
 func node() *corev1.Node { return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}} }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, append(objects, node())...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, append(objects, node())...)
 	d := b.Deps()
 	return b.Add(Slices(d, 0, 100), Legacy(d, 0))
 }
 
-func slicesText(b *apitest.Bench) string {
+func slicesText(b *workbench.Bench) string {
 	var out []string
-	for _, s := range apitest.All[*discoveryv1.EndpointSlice](b, "default") {
+	for _, s := range workbench.All[*discoveryv1.EndpointSlice](b, "default") {
 		for _, p := range s.Ports {
 			out = append(out, fmt.Sprintf("%s=%d", *p.Name, *p.Port))
 		}
@@ -74,9 +74,9 @@ func slicesText(b *apitest.Bench) string {
 	return strings.Join(out, " ")
 }
 
-func legacyText(b *apitest.Bench) string {
+func legacyText(b *workbench.Bench) string {
 	var out []string
-	for _, e := range apitest.All[*corev1.Endpoints](b, "default") {
+	for _, e := range workbench.All[*corev1.Endpoints](b, "default") {
 		for _, s := range e.Subsets {
 			for _, p := range s.Ports {
 				out = append(out, fmt.Sprintf("%s=%d", p.Name, p.Port))
@@ -98,7 +98,7 @@ func TestFollowsPods(t *testing.T) {
 	if got := legacyText(b); got != "http=8080 a:up b:down" {
 		t.Fatalf("endpoints %q", got)
 	}
-	s := apitest.All[*discoveryv1.EndpointSlice](b, "default")
+	s := workbench.All[*discoveryv1.EndpointSlice](b, "default")
 	if len(s) != 1 || !strings.Contains(slicesText(b), "a:up") || !strings.Contains(slicesText(b), "b:down") {
 		t.Fatalf("slices %q", slicesText(b))
 	}
@@ -108,12 +108,12 @@ func TestFollowsPods(t *testing.T) {
 	if ref := metav1.GetControllerOf(s[0]); ref == nil || ref.Kind != "Service" {
 		t.Fatalf("owner %v", ref)
 	}
-	e := apitest.Get[*corev1.Endpoints](b, "default", "web")
+	e := workbench.Get[*corev1.Endpoints](b, "default", "web")
 	if e.Labels["team"] != "a" || e.Labels[managedByLabel] != managedByValue {
 		t.Fatalf("labels %v", e.Labels)
 	}
 	b.SetReady(pod("b", "10.0.0.2", true), true)
-	apitest.Delete[*corev1.Pod](b, "default", "a")
+	workbench.Delete[*corev1.Pod](b, "default", "a")
 	b.Settle()
 	if got := slicesText(b); !strings.Contains(got, "a:ending") || !strings.Contains(got, "b:up") {
 		t.Fatalf("slices %q", got)
@@ -130,8 +130,8 @@ func TestDoesNotWriteWhatIsThere(t *testing.T) {
 	b := bench(t, service(http()), pod("a", "10.0.0.1", true))
 	b.Advance(10 * time.Second)
 	b.API.Calls()
-	apitest.Change(b, "default", "a", func(p *corev1.Pod) { p.Annotations = map[string]string{"x": "y"} })
-	apitest.Change(b, "default", "web", func(s *corev1.Service) { s.Annotations = map[string]string{"x": "y"} })
+	workbench.Change(b, "default", "a", func(p *corev1.Pod) { p.Annotations = map[string]string{"x": "y"} })
+	workbench.Change(b, "default", "web", func(s *corev1.Service) { s.Annotations = map[string]string{"x": "y"} })
 	b.Advance(10 * time.Second)
 	if calls := b.API.Calls(); len(calls) != 0 {
 		t.Fatalf("calls %v", calls)
@@ -148,7 +148,7 @@ func TestPortsByNameMakeSubsets(t *testing.T) {
 	if got := legacyText(b); got != "http=8080 a:up c:up metrics=1000 a:up metrics=2000 c:up" {
 		t.Fatalf("endpoints %q", got)
 	}
-	if n := len(apitest.All[*discoveryv1.EndpointSlice](b, "default")); n != 2 {
+	if n := len(workbench.All[*discoveryv1.EndpointSlice](b, "default")); n != 2 {
 		t.Fatalf("%d slices", n)
 	}
 }
@@ -160,10 +160,10 @@ func TestManyPodsMakeManySlicesAndTruncateEndpoints(t *testing.T) {
 	}
 	b := bench(t, objects...)
 	b.Settle()
-	if n := len(apitest.All[*discoveryv1.EndpointSlice](b, "default")); n != 11 {
+	if n := len(workbench.All[*discoveryv1.EndpointSlice](b, "default")); n != 11 {
 		t.Fatalf("%d slices", n)
 	}
-	e := apitest.Get[*corev1.Endpoints](b, "default", "web")
+	e := workbench.Get[*corev1.Endpoints](b, "default", "web")
 	if n := len(e.Subsets[0].Addresses); n != capacity || e.Annotations[corev1.EndpointsOverCapacity] != truncated {
 		t.Fatalf("%d addresses, annotations %v", n, e.Annotations)
 	}
@@ -174,30 +174,30 @@ func TestHeadlessAndGone(t *testing.T) {
 	s.Spec.ClusterIP = corev1.ClusterIPNone
 	b := bench(t, s, pod("a", "10.0.0.1", true))
 	b.Settle()
-	e := apitest.Get[*corev1.Endpoints](b, "default", "web")
+	e := workbench.Get[*corev1.Endpoints](b, "default", "web")
 	if _, ok := e.Labels[corev1.IsHeadlessService]; !ok || len(e.Subsets) != 1 || len(e.Subsets[0].Ports) != 0 {
 		t.Fatalf("labels %v, subsets %v", e.Labels, e.Subsets)
 	}
-	apitest.Delete[*corev1.Service](b, "default", "web")
+	workbench.Delete[*corev1.Service](b, "default", "web")
 	b.Settle()
-	if _, ok := apitest.Find[*corev1.Endpoints](b, "default", "web"); ok {
+	if _, ok := workbench.Find[*corev1.Endpoints](b, "default", "web"); ok {
 		t.Fatal("the endpoints of a Service that is gone")
 	}
 }
 
 func TestLeavesAloneWhatNeverHadAService(t *testing.T) {
 	b := bench(t)
-	b.API.Seed(&corev1.Endpoints{ObjectMeta: apitest.Meta("own")})
+	b.API.Seed(&corev1.Endpoints{ObjectMeta: workbench.Meta("own")})
 	b.Advance(time.Minute)
-	apitest.Change(b, "default", "own", func(e *corev1.Endpoints) { e.Labels = map[string]string{"a": "b"} })
+	workbench.Change(b, "default", "own", func(e *corev1.Endpoints) { e.Labels = map[string]string{"a": "b"} })
 	b.Advance(time.Minute)
-	apitest.Get[*corev1.Endpoints](b, "default", "own")
+	workbench.Get[*corev1.Endpoints](b, "default", "own")
 }
 
 func TestLeftoversOfTheTimeBefore(t *testing.T) {
 	started := make(chan struct{})
 	l := &leftovers{synced: func() <-chan struct{} { return started }}
-	old, own := &corev1.Endpoints{ObjectMeta: apitest.Meta("old")}, &corev1.Endpoints{ObjectMeta: apitest.Meta("own")}
+	old, own := &corev1.Endpoints{ObjectMeta: workbench.Meta("old")}, &corev1.Endpoints{ObjectMeta: workbench.Meta("own")}
 	l.endpoints(nil, old)
 	close(started)
 	l.endpoints(nil, own)
@@ -213,13 +213,13 @@ func TestLeftoversOfTheTimeBefore(t *testing.T) {
 func TestLeavesAloneWhatHasNoSelector(t *testing.T) {
 	s := service(http())
 	s.Spec.Selector = nil
-	own := &corev1.Endpoints{ObjectMeta: apitest.Meta("web"), Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: "1.2.3.4"}}}}}
+	own := &corev1.Endpoints{ObjectMeta: workbench.Meta("web"), Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: "1.2.3.4"}}}}}
 	b := bench(t, s, own)
 	b.Settle()
-	if e := apitest.Get[*corev1.Endpoints](b, "default", "web"); len(e.Labels) != 0 {
+	if e := workbench.Get[*corev1.Endpoints](b, "default", "web"); len(e.Labels) != 0 {
 		t.Fatalf("labels %v", e.Labels)
 	}
-	if n := len(apitest.All[*discoveryv1.EndpointSlice](b, "default")); n != 0 {
+	if n := len(workbench.All[*discoveryv1.EndpointSlice](b, "default")); n != 0 {
 		t.Fatalf("%d slices", n)
 	}
 }

@@ -12,18 +12,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
-func mirrorBench(t *testing.T, perSubset int, objects ...kinds.Object) *apitest.Bench {
+func mirrorBench(t *testing.T, perSubset int, objects ...kinds.Object) *workbench.Bench {
 	s := service(http())
 	s.Spec.Selector = nil
-	b := apitest.NewBench(t, append(objects, s)...)
+	b := workbench.New(t, append(objects, s)...)
 	return b.Add(Mirroring(b.Deps(), 0, perSubset))
 }
 
 func written(subsets ...corev1.EndpointSubset) *corev1.Endpoints {
-	e := &corev1.Endpoints{ObjectMeta: apitest.Meta("web"), Subsets: subsets}
+	e := &corev1.Endpoints{ObjectMeta: workbench.Meta("web"), Subsets: subsets}
 	e.UID = "endpoints"
 	e.Labels = map[string]string{"team": "a"}
 	e.Annotations = map[string]string{"note": "x", corev1.LastAppliedConfigAnnotation: "{}"}
@@ -41,9 +41,9 @@ func subset(port int32, ready, notReady string) corev1.EndpointSubset {
 	return s
 }
 
-func mirrorText(b *apitest.Bench) string {
+func mirrorText(b *workbench.Bench) string {
 	var out []string
-	for _, s := range apitest.All[*discoveryv1.EndpointSlice](b, "default") {
+	for _, s := range workbench.All[*discoveryv1.EndpointSlice](b, "default") {
 		text := string(s.AddressType)
 		var ports []string
 		for _, p := range s.Ports {
@@ -100,7 +100,7 @@ func TestMirrorsWhatPeopleWrite(t *testing.T) {
 func TestMirrorsMetadata(t *testing.T) {
 	b := mirrorBench(t, 1000, written(subset(80, "10.0.0.1", "")))
 	b.Settle()
-	s := apitest.All[*discoveryv1.EndpointSlice](b, "default")[0]
+	s := workbench.All[*discoveryv1.EndpointSlice](b, "default")[0]
 	if s.Labels["team"] != "a" || s.Labels[discoveryv1.LabelManagedBy] != mirroredBy || s.Labels[discoveryv1.LabelServiceName] != "web" ||
 		len(s.Annotations) != 1 || s.Annotations["note"] != "x" || !strings.HasPrefix(s.Name, "web-") {
 		t.Fatalf("metadata %+v", s.ObjectMeta)
@@ -108,9 +108,9 @@ func TestMirrorsMetadata(t *testing.T) {
 	if ref := metav1.GetControllerOf(s); ref == nil || ref.Kind != "Endpoints" || ref.UID != "endpoints" {
 		t.Fatalf("owner %v", ref)
 	}
-	apitest.Change(b, "default", "web", func(e *corev1.Endpoints) { e.Labels["team"] = "b" })
+	workbench.Change(b, "default", "web", func(e *corev1.Endpoints) { e.Labels["team"] = "b" })
 	b.Settle()
-	if s := apitest.All[*discoveryv1.EndpointSlice](b, "default"); len(s) != 1 || s[0].Labels["team"] != "b" {
+	if s := workbench.All[*discoveryv1.EndpointSlice](b, "default"); len(s) != 1 || s[0].Labels["team"] != "b" {
 		t.Fatalf("slices %v", s)
 	}
 }
@@ -118,23 +118,23 @@ func TestMirrorsMetadata(t *testing.T) {
 func TestRecyclesSlices(t *testing.T) {
 	b := mirrorBench(t, 1000, written(subset(80, "10.0.0.1", "")))
 	b.Settle()
-	name := apitest.All[*discoveryv1.EndpointSlice](b, "default")[0].Name
-	apitest.Change(b, "default", "web", func(e *corev1.Endpoints) { e.Subsets = []corev1.EndpointSubset{subset(81, "10.0.0.2", "")} })
+	name := workbench.All[*discoveryv1.EndpointSlice](b, "default")[0].Name
+	workbench.Change(b, "default", "web", func(e *corev1.Endpoints) { e.Subsets = []corev1.EndpointSubset{subset(81, "10.0.0.2", "")} })
 	b.Settle()
-	if got := mirrorText(b); got != "IPv4 p81=81 10.0.0.2" || apitest.All[*discoveryv1.EndpointSlice](b, "default")[0].Name != name {
+	if got := mirrorText(b); got != "IPv4 p81=81 10.0.0.2" || workbench.All[*discoveryv1.EndpointSlice](b, "default")[0].Name != name {
 		t.Fatalf("slices %q", got)
 	}
 }
 
 func TestEndsMirroring(t *testing.T) {
-	for name, end := range map[string]func(*apitest.Bench){
-		"Endpoints gone": func(b *apitest.Bench) { apitest.Delete[*corev1.Endpoints](b, "default", "web") },
-		"Service gone":   func(b *apitest.Bench) { apitest.Delete[*corev1.Service](b, "default", "web") },
-		"a selector": func(b *apitest.Bench) {
-			apitest.Change(b, "default", "web", func(s *corev1.Service) { s.Spec.Selector = map[string]string{"a": "b"} })
+	for name, end := range map[string]func(*workbench.Bench){
+		"Endpoints gone": func(b *workbench.Bench) { workbench.Delete[*corev1.Endpoints](b, "default", "web") },
+		"Service gone":   func(b *workbench.Bench) { workbench.Delete[*corev1.Service](b, "default", "web") },
+		"a selector": func(b *workbench.Bench) {
+			workbench.Change(b, "default", "web", func(s *corev1.Service) { s.Spec.Selector = map[string]string{"a": "b"} })
 		},
-		"a label": func(b *apitest.Bench) {
-			apitest.Change(b, "default", "web", func(e *corev1.Endpoints) { e.Labels[discoveryv1.LabelSkipMirror] = "true" })
+		"a label": func(b *workbench.Bench) {
+			workbench.Change(b, "default", "web", func(e *corev1.Endpoints) { e.Labels[discoveryv1.LabelSkipMirror] = "true" })
 		},
 	} {
 		b := mirrorBench(t, 1000, written(subset(80, "10.0.0.1", "")))

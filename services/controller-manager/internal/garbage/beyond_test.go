@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func custom(k *kinds.Kind, name string, owners ...metav1.OwnerReference) kinds.Object {
@@ -28,8 +28,8 @@ func refTo(k *kinds.Kind, o kinds.Object, block bool) metav1.OwnerReference {
 }
 
 // family is a custom resource o that owns another, i, which owns the pod p.
-func family(t *testing.T) (*apitest.Bench, *kinds.Kind, *kinds.Kind) {
-	outer, inner := apitest.Custom("Outer", "outers", false), apitest.Custom("Inner", "inners", true)
+func family(t *testing.T) (*workbench.Bench, *kinds.Kind, *kinds.Kind) {
+	outer, inner := workbench.Custom("Outer", "outers", false), workbench.Custom("Inner", "inners", true)
 	b := bench(t)
 	b.API.Extend(outer)
 	b.API.Extend(inner)
@@ -40,8 +40,8 @@ func family(t *testing.T) (*apitest.Bench, *kinds.Kind, *kinds.Kind) {
 	return b, outer, inner
 }
 
-func left(b *apitest.Bench, of ...*kinds.Kind) int {
-	n := len(apitest.All[*corev1.Pod](b, ""))
+func left(b *workbench.Bench, of ...*kinds.Kind) int {
+	n := len(workbench.All[*corev1.Pod](b, ""))
 	for _, k := range of {
 		objects, err := b.API.List(b.T.Context(), k, "")
 		if err != nil {
@@ -52,7 +52,7 @@ func left(b *apitest.Bench, of ...*kinds.Kind) int {
 	return n
 }
 
-func remove1(b *apitest.Bench, k *kinds.Kind, namespace, name string, policy metav1.DeletionPropagation) {
+func remove1(b *workbench.Bench, k *kinds.Kind, namespace, name string, policy metav1.DeletionPropagation) {
 	b.T.Helper()
 	if err := b.API.Delete(b.T.Context(), k, namespace, name, metav1.DeleteOptions{PropagationPolicy: &policy}); err != nil {
 		b.T.Fatal(err)
@@ -86,14 +86,14 @@ func TestPoliciesOfCustomResources(t *testing.T) {
 
 func TestForegroundWaitsForCustomResources(t *testing.T) {
 	b, outer, inner := family(t)
-	apitest.Change(b, "default", "p", func(p *corev1.Pod) { p.Finalizers = []string{"example.com/hold"} })
+	workbench.Change(b, "default", "p", func(p *corev1.Pod) { p.Finalizers = []string{"example.com/hold"} })
 	remove1(b, outer, "", "o", metav1.DeletePropagationForeground)
 	b.Advance(time.Minute)
 	if n := left(b, outer, inner); n != 3 {
 		t.Fatalf("%d objects left of the 3 that wait", n)
 	}
-	apitest.Change(b, "default", "p", func(p *corev1.Pod) { p.Finalizers = nil })
-	apitest.Delete[*corev1.Pod](b, "default", "p")
+	workbench.Change(b, "default", "p", func(p *corev1.Pod) { p.Finalizers = nil })
+	workbench.Delete[*corev1.Pod](b, "default", "p")
 	b.Advance(time.Minute)
 	if n := left(b, outer, inner); n != 0 {
 		t.Fatalf("%d objects left", n)
@@ -101,7 +101,7 @@ func TestForegroundWaitsForCustomResources(t *testing.T) {
 }
 
 func TestDependentsOfAKindThatComesLater(t *testing.T) {
-	k := apitest.Custom("Thing", "things", true)
+	k := workbench.Custom("Thing", "things", true)
 	gone := custom(k, "x")
 	b := bench(t, owned(&corev1.Pod{}, "p", refTo(k, gone, true)))
 	b.Advance(time.Minute)
@@ -118,7 +118,7 @@ func TestDependentsOfAKindThatComesLater(t *testing.T) {
 func TestWaitsUntilAllDependentsAreKnown(t *testing.T) {
 	b := bench(t, owned(&corev1.ConfigMap{}, "c"))
 	b.API.Unsettle(true)
-	apitest.Delete[*corev1.ConfigMap](b, "default", "c", metav1.DeletePropagationForeground)
+	workbench.Delete[*corev1.ConfigMap](b, "default", "c", metav1.DeletePropagationForeground)
 	b.Advance(5 * time.Second)
 	if got := names(b); got != "c!" {
 		t.Fatalf("left: %q", got)

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func ref(o kinds.Object, block bool) metav1.OwnerReference {
@@ -28,12 +28,12 @@ func owned[T kinds.Object](o T, name string, owners ...metav1.OwnerReference) T 
 	return o
 }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, objects...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, objects...)
 	return b.Add(New(b.Deps(), 5))
 }
 
-func names(b *apitest.Bench) string {
+func names(b *workbench.Bench) string {
 	var out []string
 	for _, list := range [][]metav1.Object{objects[*appsv1.Deployment](b), objects[*appsv1.ReplicaSet](b), objects[*corev1.Pod](b), objects[*corev1.ConfigMap](b)} {
 		for _, o := range list {
@@ -47,9 +47,9 @@ func names(b *apitest.Bench) string {
 	return strings.Join(out, " ")
 }
 
-func objects[T kinds.Object](b *apitest.Bench) []metav1.Object {
+func objects[T kinds.Object](b *workbench.Bench) []metav1.Object {
 	var out []metav1.Object
-	for _, o := range apitest.All[T](b, "") {
+	for _, o := range workbench.All[T](b, "") {
 		out = append(out, o)
 	}
 	return out
@@ -78,7 +78,7 @@ func TestPolicies(t *testing.T) {
 			if got := names(b); got != "d r p q c" {
 				t.Fatalf("at rest: %s", got)
 			}
-			apitest.Delete[*appsv1.Deployment](b, "default", "d", c.policy)
+			workbench.Delete[*appsv1.Deployment](b, "default", "d", c.policy)
 			b.Advance(time.Minute)
 			if got := names(b); got != c.left {
 				t.Fatalf("left: %q, want %q", got, c.left)
@@ -92,27 +92,27 @@ func TestPolicies(t *testing.T) {
 
 func TestOrphansLoseTheReference(t *testing.T) {
 	b := bench(t, tree()...)
-	apitest.Delete[*appsv1.Deployment](b, "default", "d", metav1.DeletePropagationOrphan)
+	workbench.Delete[*appsv1.Deployment](b, "default", "d", metav1.DeletePropagationOrphan)
 	b.Settle()
-	if refs := apitest.Get[*appsv1.ReplicaSet](b, "default", "r").OwnerReferences; len(refs) != 0 {
+	if refs := workbench.Get[*appsv1.ReplicaSet](b, "default", "r").OwnerReferences; len(refs) != 0 {
 		t.Fatalf("owners %v", refs)
 	}
-	if refs := apitest.Get[*corev1.Pod](b, "default", "p").OwnerReferences; len(refs) != 1 {
+	if refs := workbench.Get[*corev1.Pod](b, "default", "p").OwnerReferences; len(refs) != 1 {
 		t.Fatalf("owners %v", refs)
 	}
 }
 
 func TestForegroundWaitsForWhatBlocks(t *testing.T) {
 	b := bench(t, tree()...)
-	apitest.Change(b, "default", "p", func(p *corev1.Pod) { p.Finalizers = []string{"example.com/hold"} })
-	apitest.Change(b, "default", "c", func(c *corev1.ConfigMap) { c.Finalizers = []string{"example.com/hold"} })
-	apitest.Delete[*appsv1.Deployment](b, "default", "d", metav1.DeletePropagationForeground)
+	workbench.Change(b, "default", "p", func(p *corev1.Pod) { p.Finalizers = []string{"example.com/hold"} })
+	workbench.Change(b, "default", "c", func(c *corev1.ConfigMap) { c.Finalizers = []string{"example.com/hold"} })
+	workbench.Delete[*appsv1.Deployment](b, "default", "d", metav1.DeletePropagationForeground)
 	b.Settle()
 	if got := names(b); got != "d! r! p! c!" {
 		t.Fatalf("left: %q", got)
 	}
-	apitest.Change(b, "default", "p", func(p *corev1.Pod) { p.Finalizers = nil })
-	apitest.Delete[*corev1.Pod](b, "default", "p")
+	workbench.Change(b, "default", "p", func(p *corev1.Pod) { p.Finalizers = nil })
+	workbench.Delete[*corev1.Pod](b, "default", "p")
 	b.Settle()
 	if got := names(b); got != "c!" {
 		t.Fatalf("left: %q: what does not block must not keep its owner", got)
@@ -125,12 +125,12 @@ func TestKeepsWhatHasAnotherOwner(t *testing.T) {
 	pod := objects[2]
 	pod.SetOwnerReferences(append(pod.GetOwnerReferences(), ref(other, false)))
 	b := bench(t, append(objects, other)...)
-	apitest.Delete[*appsv1.ReplicaSet](b, "default", "r")
+	workbench.Delete[*appsv1.ReplicaSet](b, "default", "r")
 	b.Settle()
 	if got := names(b); got != "d p c other" {
 		t.Fatalf("left: %q", got)
 	}
-	if refs := apitest.Get[*corev1.Pod](b, "default", "p").OwnerReferences; len(refs) != 1 || refs[0].Name != "other" {
+	if refs := workbench.Get[*corev1.Pod](b, "default", "p").OwnerReferences; len(refs) != 1 || refs[0].Name != "other" {
 		t.Fatalf("owners %v", refs)
 	}
 }
@@ -161,7 +161,7 @@ func TestAnOwnerOfTheSameNameIsNoOwner(t *testing.T) {
 	again := owned(&appsv1.ReplicaSet{}, "r")
 	again.SetUID("another")
 	b.API.Hold(kinds.For[*appsv1.ReplicaSet](), true)
-	apitest.Delete[*appsv1.ReplicaSet](b, "default", "r")
+	workbench.Delete[*appsv1.ReplicaSet](b, "default", "r")
 	b.API.Seed(again)
 	b.API.Hold(kinds.For[*appsv1.ReplicaSet](), false)
 	b.Settle()
@@ -175,8 +175,8 @@ func TestLeavesUnknownAndMisplacedOwnersAlone(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "p", UID: "p"}}}}
 	b := bench(t, strange, node)
 	b.Settle()
-	apitest.Get[*corev1.ConfigMap](b, "default", "strange")
-	apitest.Get[*corev1.Node](b, "", "n")
+	workbench.Get[*corev1.ConfigMap](b, "default", "strange")
+	workbench.Get[*corev1.Node](b, "", "n")
 	if e := b.API.Events(); len(e) == 0 || e[0].Reason != "OwnerRefInvalidNamespace" {
 		t.Fatalf("events %v", e)
 	}
@@ -187,7 +187,7 @@ func TestDecidesNothingWithAnOwnerNobodyKnows(t *testing.T) {
 	strange := metav1.OwnerReference{APIVersion: "example.com/v1", Kind: "Thing", Name: "x", UID: "x"}
 	b := bench(t, owned(&corev1.ConfigMap{}, "c", gone, strange))
 	b.Advance(time.Minute)
-	if refs := apitest.Get[*corev1.ConfigMap](b, "default", "c").OwnerReferences; len(refs) != 2 {
+	if refs := workbench.Get[*corev1.ConfigMap](b, "default", "c").OwnerReferences; len(refs) != 2 {
 		t.Fatalf("owners %v", refs)
 	}
 }
@@ -197,7 +197,7 @@ func TestACircleIsBroken(t *testing.T) {
 	a.OwnerReferences = []metav1.OwnerReference{ref(c, true)}
 	c.OwnerReferences = []metav1.OwnerReference{ref(a, true)}
 	b := bench(t, a, c)
-	apitest.Delete[*corev1.ConfigMap](b, "default", "a", metav1.DeletePropagationForeground)
+	workbench.Delete[*corev1.ConfigMap](b, "default", "a", metav1.DeletePropagationForeground)
 	b.Advance(time.Minute)
 	if got := names(b); got != "" {
 		t.Fatalf("left: %q", got)
@@ -213,7 +213,7 @@ func TestManyDependentsAskForTheirOwnerNeverWhenItsEndWasSeen(t *testing.T) {
 	b := bench(t, all...)
 	b.Settle()
 	b.API.Calls()
-	apitest.Delete[*appsv1.ReplicaSet](b, "default", "r")
+	workbench.Delete[*appsv1.ReplicaSet](b, "default", "r")
 	b.Settle()
 	calls := b.API.Calls()
 	if slices.ContainsFunc(calls, func(c string) bool { return strings.HasPrefix(c, "get ") }) || len(calls) != 51 {

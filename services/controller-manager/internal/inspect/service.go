@@ -67,6 +67,10 @@ func (s *Service) WatchReconciles(r *controllersv1.WatchReconcilesRequest, strea
 	}
 	records, stop := s.Journal.Listen()
 	defer stop()
+	// From the header on, who asked misses nothing.
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
 	for {
 		select {
 		case <-stream.Context().Done():

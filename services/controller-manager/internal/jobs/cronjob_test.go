@@ -10,35 +10,35 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func cronJob(schedule string, policy batchv1.ConcurrencyPolicy) *batchv1.CronJob {
-	cj := &batchv1.CronJob{ObjectMeta: apitest.Meta("c"), Spec: batchv1.CronJobSpec{
+	cj := &batchv1.CronJob{ObjectMeta: workbench.Meta("c"), Spec: batchv1.CronJobSpec{
 		Schedule: schedule, ConcurrencyPolicy: policy,
 		SuccessfulJobsHistoryLimit: ptr.To[int32](3), FailedJobsHistoryLimit: ptr.To[int32](1),
 	}}
 	cj.Spec.JobTemplate.Spec = job(1, 1).Spec
-	cj.CreationTimestamp = metav1.NewTime(apitest.Epoch)
+	cj.CreationTimestamp = metav1.NewTime(workbench.Epoch)
 	return cj
 }
 
-func cronBench(t *testing.T, cj *batchv1.CronJob) *apitest.Bench {
-	b := apitest.NewBench(t, cj)
+func cronBench(t *testing.T, cj *batchv1.CronJob) *workbench.Bench {
+	b := workbench.New(t, cj)
 	d := b.Deps()
 	return b.Add(CronJobs(d), TTL(d))
 }
 
-func finish(b *apitest.Bench, j *batchv1.Job, how batchv1.JobConditionType) {
-	apitest.Change(b, j.Namespace, j.Name, func(j *batchv1.Job) {
+func finish(b *workbench.Bench, j *batchv1.Job, how batchv1.JobConditionType) {
+	workbench.Change(b, j.Namespace, j.Name, func(j *batchv1.Job) {
 		now := metav1.NewTime(b.Clock.Now())
 		j.Status.Conditions = []batchv1.JobCondition{{Type: how, Status: corev1.ConditionTrue, LastTransitionTime: now}}
 		j.Status.CompletionTime = &now
 	})
 }
 
-func unfinished(b *apitest.Bench) []*batchv1.Job {
-	return slices.DeleteFunc(apitest.All[*batchv1.Job](b, "default"), Finished)
+func unfinished(b *workbench.Bench) []*batchv1.Job {
+	return slices.DeleteFunc(workbench.All[*batchv1.Job](b, "default"), Finished)
 }
 
 func TestStartsOnSchedule(t *testing.T) {
@@ -52,13 +52,13 @@ func TestStartsOnSchedule(t *testing.T) {
 	if len(jobs) != 1 || jobs[0].Annotations[batchv1.CronJobScheduledTimestampAnnotation] != "2026-01-02T03:05:00Z" {
 		t.Fatalf("jobs %v", jobs)
 	}
-	cj := apitest.Get[*batchv1.CronJob](b, "default", "c")
+	cj := workbench.Get[*batchv1.CronJob](b, "default", "c")
 	if len(cj.Status.Active) != 1 || cj.Status.Active[0].Name != jobs[0].Name || cj.Status.LastScheduleTime == nil {
 		t.Fatalf("status %+v", cj.Status)
 	}
 	finish(b, jobs[0], batchv1.JobComplete)
 	b.Settle()
-	cj = apitest.Get[*batchv1.CronJob](b, "default", "c")
+	cj = workbench.Get[*batchv1.CronJob](b, "default", "c")
 	if len(cj.Status.Active) != 0 || cj.Status.LastSuccessfulTime == nil {
 		t.Fatalf("status %+v", cj.Status)
 	}
@@ -69,7 +69,7 @@ func TestStartsOnSchedule(t *testing.T) {
 		}
 		b.Settle()
 	}
-	if n := len(apitest.All[*batchv1.Job](b, "default")); n != 3 {
+	if n := len(workbench.All[*batchv1.Job](b, "default")); n != 3 {
 		t.Fatalf("%d jobs are kept, want 3", n)
 	}
 }
@@ -85,7 +85,7 @@ func TestConcurrencyPolicies(t *testing.T) {
 			b.Advance(time.Minute)
 			first := unfinished(b)[0].Name
 			b.Advance(2 * time.Minute)
-			_, there := apitest.Find[*batchv1.Job](b, "default", first)
+			_, there := workbench.Find[*batchv1.Job](b, "default", first)
 			if n := len(unfinished(b)); n != c.jobs || there != c.first {
 				t.Fatalf("%d jobs, the first is there: %t", n, there)
 			}
@@ -117,7 +117,7 @@ func TestSuspendedZonesAndNonsense(t *testing.T) {
 
 func TestAfterALongAbsenceOnlyTheLastIsStarted(t *testing.T) {
 	cj := cronJob("*/1 * * * *", "")
-	cj.CreationTimestamp = metav1.NewTime(apitest.Epoch.Add(-1000 * time.Hour))
+	cj.CreationTimestamp = metav1.NewTime(workbench.Epoch.Add(-1000 * time.Hour))
 	b := cronBench(t, cj)
 	b.Settle()
 	if n := len(unfinished(b)); n != 1 {
@@ -127,7 +127,7 @@ func TestAfterALongAbsenceOnlyTheLastIsStarted(t *testing.T) {
 		t.Fatalf("events %v", e)
 	}
 	deadline := cronJob("0 0 1 1 *", "")
-	deadline.CreationTimestamp = metav1.NewTime(apitest.Epoch.Add(-1000 * time.Hour))
+	deadline.CreationTimestamp = metav1.NewTime(workbench.Epoch.Add(-1000 * time.Hour))
 	deadline.Spec.StartingDeadlineSeconds = ptr.To[int64](60)
 	b = cronBench(t, deadline)
 	b.Settle()
@@ -140,15 +140,15 @@ func TestTakesUpAJobThatItForgot(t *testing.T) {
 	b := cronBench(t, cronJob("*/5 * * * *", ""))
 	b.Advance(time.Minute)
 	name := unfinished(b)[0].Name
-	apitest.Change(b, "default", "c", func(cj *batchv1.CronJob) { cj.Status = batchv1.CronJobStatus{} }) // as if it had ended before
+	workbench.Change(b, "default", "c", func(cj *batchv1.CronJob) { cj.Status = batchv1.CronJobStatus{} }) // as if it had ended before
 	b.Settle()
-	cj := apitest.Get[*batchv1.CronJob](b, "default", "c")
+	cj := workbench.Get[*batchv1.CronJob](b, "default", "c")
 	if len(unfinished(b)) != 1 || len(cj.Status.Active) != 1 || cj.Status.Active[0].Name != name {
 		t.Fatalf("status %+v", cj.Status)
 	}
-	apitest.Delete[*batchv1.Job](b, "default", name)
+	workbench.Delete[*batchv1.Job](b, "default", name)
 	b.Settle()
-	if cj := apitest.Get[*batchv1.CronJob](b, "default", "c"); len(cj.Status.Active) != 0 {
+	if cj := workbench.Get[*batchv1.CronJob](b, "default", "c"); len(cj.Status.Active) != 0 {
 		t.Fatalf("status %+v", cj.Status)
 	}
 }
@@ -156,16 +156,16 @@ func TestTakesUpAJobThatItForgot(t *testing.T) {
 func TestTTLAfterFinished(t *testing.T) {
 	j := job(1, 1)
 	j.Spec.TTLSecondsAfterFinished = ptr.To[int32](60)
-	b := apitest.NewBench(t, j)
+	b := workbench.New(t, j)
 	b.Add(TTL(b.Deps()))
 	finish(b, j, batchv1.JobFailed)
 	b.Advance(59 * time.Second)
 	get(b)
-	apitest.Change(b, "default", "j", func(j *batchv1.Job) { j.Spec.TTLSecondsAfterFinished = ptr.To[int32](120) })
+	workbench.Change(b, "default", "j", func(j *batchv1.Job) { j.Spec.TTLSecondsAfterFinished = ptr.To[int32](120) })
 	b.Advance(30 * time.Second)
 	get(b)
 	b.Advance(time.Minute)
-	if j, ok := apitest.Find[*batchv1.Job](b, "default", "j"); ok && j.DeletionTimestamp == nil {
+	if j, ok := workbench.Find[*batchv1.Job](b, "default", "j"); ok && j.DeletionTimestamp == nil {
 		t.Fatal("the job is still there")
 	}
 }

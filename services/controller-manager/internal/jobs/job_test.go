@@ -13,13 +13,13 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func job(parallelism, completions int32) *batchv1.Job {
-	return &batchv1.Job{ObjectMeta: apitest.Meta("j"), Spec: batchv1.JobSpec{
+	return &batchv1.Job{ObjectMeta: workbench.Meta("j"), Spec: batchv1.JobSpec{
 		Parallelism: &parallelism, Completions: &completions, BackoffLimit: ptr.To[int32](6),
-		Selector: apitest.Select("j"), Template: apitest.Template("j"),
+		Selector: workbench.Select("j"), Template: workbench.Template("j"),
 	}}
 }
 
@@ -28,16 +28,16 @@ func asIndexed(j *batchv1.Job) *batchv1.Job {
 	return j
 }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, objects...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, objects...)
 	return b.Add(New(b.Deps())...)
 }
 
-func get(b *apitest.Bench) *batchv1.Job { return apitest.Get[*batchv1.Job](b, "default", "j") }
+func get(b *workbench.Bench) *batchv1.Job { return workbench.Get[*batchv1.Job](b, "default", "j") }
 
-func running(b *apitest.Bench) []*corev1.Pod {
+func running(b *workbench.Bench) []*corev1.Pod {
 	var out []*corev1.Pod
-	for _, p := range apitest.All[*corev1.Pod](b, "default") {
+	for _, p := range workbench.All[*corev1.Pod](b, "default") {
 		if p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil {
 			out = append(out, p)
 		}
@@ -78,7 +78,7 @@ func TestRunsToCompletion(t *testing.T) {
 	if got := conditions(j); got != "SuccessCriteriaMet:CompletionsReached Complete:CompletionsReached" {
 		t.Fatalf("conditions %s", got)
 	}
-	for _, p := range apitest.All[*corev1.Pod](b, "default") {
+	for _, p := range workbench.All[*corev1.Pod](b, "default") {
 		if tracked(p) {
 			t.Fatalf("pod %s still has the finalizer", p.Name)
 		}
@@ -143,7 +143,7 @@ func TestBackoffLimit(t *testing.T) {
 	if waits[1] != 10*time.Second || waits[2] != 20*time.Second {
 		t.Fatalf("waits %v, want 10s and 20s", waits[1:])
 	}
-	if e := b.API.Events(); !slices.ContainsFunc(e, func(e apitest.Event) bool {
+	if e := b.API.Events(); !slices.ContainsFunc(e, func(e workbench.Event) bool {
 		return e.Reason == "BackoffLimitExceeded" && e.Message == "Job has reached the specified backoff limit" && e.Type == "Warning"
 	}) {
 		t.Fatalf("events %v", e)
@@ -280,15 +280,15 @@ func TestSuccessPolicy(t *testing.T) {
 func TestSuspends(t *testing.T) {
 	b := bench(t, job(2, 2)).Kubelet(nil, "n")
 	b.Advance(time.Second)
-	apitest.Change(b, "default", "j", func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(true) })
+	workbench.Change(b, "default", "j", func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(true) })
 	b.Advance(time.Minute)
-	if n := len(apitest.All[*corev1.Pod](b, "default")); n != 0 || conditions(get(b)) != "Suspended:JobSuspended" || get(b).Status.StartTime != nil {
+	if n := len(workbench.All[*corev1.Pod](b, "default")); n != 0 || conditions(get(b)) != "Suspended:JobSuspended" || get(b).Status.StartTime != nil {
 		t.Fatalf("%d pods, status %+v", n, get(b).Status)
 	}
 	if s := get(b).Status; s.Failed != 0 {
 		t.Fatalf("the pods of a suspended Job are not failures: %+v", s)
 	}
-	apitest.Change(b, "default", "j", func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(false) })
+	workbench.Change(b, "default", "j", func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(false) })
 	b.Advance(time.Minute)
 	if n := len(running(b)); n != 2 || conditions(get(b)) != "" || get(b).Status.StartTime == nil {
 		t.Fatalf("%d pods, status %+v", n, get(b).Status)
@@ -298,9 +298,9 @@ func TestSuspends(t *testing.T) {
 func TestTakesTheFinalizerOffOrphans(t *testing.T) {
 	b := bench(t, job(1, 1)).Kubelet(nil, "n")
 	b.Advance(time.Second)
-	apitest.Delete[*batchv1.Job](b, "default", "j")
+	workbench.Delete[*batchv1.Job](b, "default", "j")
 	b.Advance(time.Second)
-	for _, p := range apitest.All[*corev1.Pod](b, "default") {
+	for _, p := range workbench.All[*corev1.Pod](b, "default") {
 		if tracked(p) {
 			t.Fatalf("pod %s still has the finalizer", p.Name)
 		}
@@ -334,12 +334,12 @@ func TestReplacesFailedPodsOnlyWhenTheyEnded(t *testing.T) {
 	p := running(b)[0]
 	p.Finalizers = append(p.Finalizers, "example.com/slow")
 	b.API.Seed(p)
-	apitest.Delete[*corev1.Pod](b, "default", p.Name)
+	workbench.Delete[*corev1.Pod](b, "default", p.Name)
 	b.Advance(time.Minute)
 	if n := len(running(b)); n != 0 {
 		t.Fatalf("%d pods run while the first is still ending", n)
 	}
-	p = apitest.Get[*corev1.Pod](b, "default", p.Name)
+	p = workbench.Get[*corev1.Pod](b, "default", p.Name)
 	b.Finish(p, corev1.PodFailed)
 	b.Advance(time.Minute)
 	if n := len(running(b)); n != 1 {

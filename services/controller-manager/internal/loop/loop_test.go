@@ -17,15 +17,15 @@ import (
 	"k8s.io/utils/clock"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/cluster"
 	"coracle.local/services/controller-manager/internal/loop"
 	"coracle.local/services/controller-manager/internal/owner"
 	"coracle.local/services/controller-manager/internal/plan"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func configMap(name string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: apitest.Meta(name)}
+	return &corev1.ConfigMap{ObjectMeta: workbench.Meta(name)}
 }
 
 // copies is a controller that makes a Secret of the name of each ConfigMap.
@@ -45,14 +45,13 @@ func copies(d loop.Deps, compute func(*corev1.ConfigMap) plan.Plan) loop.Loop {
 }
 
 func makeSecret(m *corev1.ConfigMap) plan.Plan {
-	return plan.Plan{Do: []plan.Action{plan.Create{Object: &corev1.Secret{ObjectMeta: apitest.Meta(m.Name)}}}}
+	return plan.Plan{Do: []plan.Action{plan.Create{Object: &corev1.Secret{ObjectMeta: workbench.Meta(m.Name)}}}}
 }
 
 // The loop with its real queue, workers and clock.
 func TestRunWorksUntilItIsToldToEnd(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	api := apitest.NewAPI(clock.RealClock{})
-	api.Live = true
+	api := workbench.NewAPI(clock.RealClock{})
 	registry := prometheus.NewRegistry()
 	metrics, err := loop.NewMetrics(registry)
 	if err != nil {
@@ -63,6 +62,7 @@ func TestRunWorksUntilItIsToldToEnd(t *testing.T) {
 	records, stop := journal.Listen()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
+	wg.Go(func() { api.Follow(ctx) })
 	wg.Go(func() {
 		if err := l.Run(ctx); err != nil {
 			t.Errorf("run: %v", err)
@@ -101,7 +101,7 @@ func TestRunWorksUntilItIsToldToEnd(t *testing.T) {
 
 func TestEndsBeforeItsCachesAreFilled(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	api := apitest.NewAPI(clock.RealClock{})
+	api := workbench.NewAPI(clock.RealClock{})
 	l := copies(loop.Deps{Log: zaptest.NewLogger(t), API: api, Clock: clock.RealClock{}}, makeSecret)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -111,7 +111,7 @@ func TestEndsBeforeItsCachesAreFilled(t *testing.T) {
 }
 
 func TestBacksOffAndRemembersFailures(t *testing.T) {
-	b := apitest.NewBench(t, configMap("m"))
+	b := workbench.New(t, configMap("m"))
 	broken := true
 	b.Add(copies(b.Deps(), func(m *corev1.ConfigMap) plan.Plan {
 		if broken {
@@ -128,11 +128,11 @@ func TestBacksOffAndRemembersFailures(t *testing.T) {
 	if got := b.Failing(); len(got) != 0 {
 		t.Fatalf("failing: %v", got)
 	}
-	apitest.Get[*corev1.Secret](b, "default", "m")
+	workbench.Get[*corev1.Secret](b, "default", "m")
 }
 
 func TestSurvivesAPanic(t *testing.T) {
-	b := apitest.NewBench(t, configMap("bad"), configMap("good"))
+	b := workbench.New(t, configMap("bad"), configMap("good"))
 	b.Add(copies(b.Deps(), func(m *corev1.ConfigMap) plan.Plan {
 		if m.Name == "bad" {
 			panic("nobody thought of this")
@@ -140,21 +140,21 @@ func TestSurvivesAPanic(t *testing.T) {
 		return makeSecret(m)
 	}))
 	b.Settle()
-	apitest.Get[*corev1.Secret](b, "default", "good")
+	workbench.Get[*corev1.Secret](b, "default", "good")
 	if got := b.Failing(); got["copy-controller default/bad"] != "panic: nobody thought of this" {
 		t.Fatalf("failing: %v", got)
 	}
 }
 
 func TestWaitsForItsOwnWrites(t *testing.T) {
-	b := apitest.NewBench(t, configMap("m"))
+	b := workbench.New(t, configMap("m"))
 	looks := 0
 	b.Add(copies(b.Deps(), func(m *corev1.ConfigMap) plan.Plan { looks++; return makeSecret(m) }))
 	secrets := kinds.For[*corev1.Secret]()
 	b.API.Hold(secrets, true)
 	b.Settle()
 	for range 3 {
-		apitest.Change(b, "default", "m", func(m *corev1.ConfigMap) { m.Data = map[string]string{"look": m.ResourceVersion} })
+		workbench.Change(b, "default", "m", func(m *corev1.ConfigMap) { m.Data = map[string]string{"look": m.ResourceVersion} })
 		b.Settle()
 	}
 	if looks != 1 {
@@ -167,10 +167,10 @@ func TestWaitsForItsOwnWrites(t *testing.T) {
 	}
 	// A cache that never shows it is broken, and that is not waited for.
 	b.API.Hold(secrets, true)
-	apitest.Delete[*corev1.Secret](b, "default", "m")
+	workbench.Delete[*corev1.Secret](b, "default", "m")
 	b.API.Seed(configMap("n"))
 	b.Settle()
-	apitest.Change(b, "default", "n", func(m *corev1.ConfigMap) { m.Data = map[string]string{"look": "again"} })
+	workbench.Change(b, "default", "n", func(m *corev1.ConfigMap) { m.Data = map[string]string{"look": "again"} })
 	b.Advance(4 * time.Minute)
 	if looks != 2 {
 		t.Fatalf("looked %d times", looks)
@@ -182,7 +182,7 @@ func TestWaitsForItsOwnWrites(t *testing.T) {
 }
 
 func TestASlowListenerIsCutOff(t *testing.T) {
-	b := apitest.NewBench(t)
+	b := workbench.New(t)
 	d := b.Deps()
 	d.Journal = &loop.Journal{}
 	records, stop := d.Journal.Listen()
@@ -202,7 +202,7 @@ func TestASlowListenerIsCutOff(t *testing.T) {
 }
 
 func TestRequeue(t *testing.T) {
-	b := apitest.NewBench(t, configMap("m"))
+	b := workbench.New(t, configMap("m"))
 	looks := 0
 	l := copies(b.Deps(), func(*corev1.ConfigMap) plan.Plan { looks++; return plan.Plan{} })
 	b.Add(l)

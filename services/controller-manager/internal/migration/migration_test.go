@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func migration(name, group, resource string) *storagemigrationv1.StorageVersionMigration {
@@ -23,14 +23,14 @@ func migration(name, group, resource string) *storagemigrationv1.StorageVersionM
 	}
 }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, objects...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, objects...)
 	return b.Add(New(b.Deps()))
 }
 
-func text(b *apitest.Bench, name string) string {
+func text(b *workbench.Bench, name string) string {
 	var out []string
-	for _, c := range apitest.Get[*storagemigrationv1.StorageVersionMigration](b, "", name).Status.Conditions {
+	for _, c := range workbench.Get[*storagemigrationv1.StorageVersionMigration](b, "", name).Status.Conditions {
 		out = append(out, c.Type+"="+string(c.Status)+" "+c.Reason+": "+c.Message)
 	}
 	return strings.Join(out, "; ")
@@ -39,7 +39,7 @@ func text(b *apitest.Bench, name string) string {
 const done = "Running=False MigrationCompleted: Migration completed; Succeeded=True StorageVersionMigrationSucceeded: Migration completed"
 
 func TestRewritesAllObjects(t *testing.T) {
-	b := bench(t, &corev1.ConfigMap{ObjectMeta: apitest.Meta("a")}, &corev1.ConfigMap{ObjectMeta: apitest.Meta("b")}, migration("m", "", "configmaps"))
+	b := bench(t, &corev1.ConfigMap{ObjectMeta: workbench.Meta("a")}, &corev1.ConfigMap{ObjectMeta: workbench.Meta("b")}, migration("m", "", "configmaps"))
 	b.Advance(time.Minute)
 	if got := text(b, "m"); got != done {
 		t.Fatalf("conditions %s", got)
@@ -57,7 +57,7 @@ func TestRewritesAllObjects(t *testing.T) {
 }
 
 func TestOneAtATime(t *testing.T) {
-	b := bench(t, &corev1.ConfigMap{ObjectMeta: apitest.Meta("a")}, migration("m", "", "configmaps"), migration("n", "", "configmaps"))
+	b := bench(t, &corev1.ConfigMap{ObjectMeta: workbench.Meta("a")}, migration("m", "", "configmaps"), migration("n", "", "configmaps"))
 	b.API.Fail = func(verb string, k *kinds.Kind, _, _ string) error {
 		if verb == "patch" && k.Plural == "configmaps" {
 			return apierrors.NewTooManyRequests("slow down", 1)
@@ -93,7 +93,7 @@ func TestFailures(t *testing.T) {
 			`1/1 not yet migrated. migration encountered unhandled error: configmaps "a" is forbidden: <nil>`,
 		},
 	} {
-		b := bench(t, &corev1.ConfigMap{ObjectMeta: apitest.Meta("a")}, c.m)
+		b := bench(t, &corev1.ConfigMap{ObjectMeta: workbench.Meta("a")}, c.m)
 		b.API.Fail = func(verb string, _ *kinds.Kind, _, _ string) error {
 			if verb == "patch" {
 				return c.err
@@ -108,7 +108,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestCustomResourcesForgetOldVersions(t *testing.T) {
-	k := apitest.Custom("Thing", "things", true)
+	k := workbench.Custom("Thing", "things", true)
 	d := &apiextensionsv1.CustomResourceDefinition{
 		ObjectMeta: metav1.ObjectMeta{Name: "things.example.com"},
 		Spec: apiextensionsv1.CustomResourceDefinitionSpec{Versions: []apiextensionsv1.CustomResourceDefinitionVersion{
@@ -126,7 +126,7 @@ func TestCustomResourcesForgetOldVersions(t *testing.T) {
 	if got := text(b, "m"); got != done {
 		t.Fatalf("conditions %s", got)
 	}
-	d = apitest.Get[*apiextensionsv1.CustomResourceDefinition](b, "", d.Name)
+	d = workbench.Get[*apiextensionsv1.CustomResourceDefinition](b, "", d.Name)
 	if len(d.Status.StoredVersions) != 1 || d.Status.StoredVersions[0] != "v1" || condition(d).Reason != "MigrationSucceeded" {
 		t.Fatalf("status %+v", d.Status)
 	}

@@ -8,13 +8,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/cluster"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func TestDeletesCustomResources(t *testing.T) {
-	k := apitest.Custom("Thing", "things", true)
-	wide := apitest.Custom("Wide", "wides", false)
+	k := workbench.Custom("Thing", "things", true)
+	wide := workbench.Custom("Wide", "wides", false)
 	b := bench(t)
 	b.API.Extend(k)
 	b.API.Extend(wide)
@@ -30,9 +30,9 @@ func TestDeletesCustomResources(t *testing.T) {
 	w := wide.New()
 	w.SetName("w")
 	b.API.Seed(w)
-	apitest.Delete[*corev1.Namespace](b, "", "a")
+	workbench.Delete[*corev1.Namespace](b, "", "a")
 	b.Advance(time.Minute)
-	ns := apitest.Get[*corev1.Namespace](b, "", "a")
+	ns := workbench.Get[*corev1.Namespace](b, "", "a")
 	if c := conditionOf(ns, corev1.NamespaceContentRemaining); c.Message != "Some resources are remaining: things.example.com has 1 resource instances" {
 		t.Fatalf("condition %+v", c)
 	}
@@ -45,7 +45,7 @@ func TestDeletesCustomResources(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Advance(time.Minute)
-	if _, ok := apitest.Find[*corev1.Namespace](b, "", "a"); ok {
+	if _, ok := workbench.Find[*corev1.Namespace](b, "", "a"); ok {
 		t.Fatal("the namespace is still there")
 	}
 	if _, err := b.API.Get(t.Context(), k, "b", "x"); err != nil {
@@ -69,18 +69,18 @@ func TestGoesOnWithoutAGroupThatDoesNotAnswer(t *testing.T) {
 	} {
 		b := bench(t, &corev1.ConfigMap{ObjectMeta: in("a", "c")})
 		b.API.DiscoveryErr = c.err
-		apitest.Delete[*corev1.Namespace](b, "", "a")
+		workbench.Delete[*corev1.Namespace](b, "", "a")
 		b.Advance(10 * time.Second)
-		ns := apitest.Get[*corev1.Namespace](b, "", "a")
+		ns := workbench.Get[*corev1.Namespace](b, "", "a")
 		if got := conditionOf(ns, corev1.NamespaceDeletionDiscoveryFailure); got.Status != corev1.ConditionTrue || got.Reason != "DiscoveryFailed" || got.Message != c.message {
 			t.Errorf("%s: condition %+v", name, got)
 		}
-		if _, ok := apitest.Find[*corev1.ConfigMap](b, "a", "c"); ok {
+		if _, ok := workbench.Find[*corev1.ConfigMap](b, "a", "c"); ok {
 			t.Errorf("%s: the content is still there", name)
 		}
 		b.API.DiscoveryErr = nil
 		b.Advance(2 * time.Minute)
-		if _, ok := apitest.Find[*corev1.Namespace](b, "", "a"); ok {
+		if _, ok := workbench.Find[*corev1.Namespace](b, "", "a"); ok {
 			t.Errorf("%s: the namespace is still there", name)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func space(name string) *corev1.Namespace {
@@ -21,36 +21,36 @@ func space(name string) *corev1.Namespace {
 }
 
 func TestEveryNamespaceGetsItsContent(t *testing.T) {
-	b := apitest.NewBench(t, space("a"))
+	b := workbench.New(t, space("a"))
 	d := b.Deps()
 	b.Add(ServiceAccounts(d), RootCA(d, []byte("PEM")))
 	b.API.Seed(space("b"))
 	b.Settle()
 	for _, ns := range []string{"a", "b"} {
-		apitest.Get[*corev1.ServiceAccount](b, ns, "default")
-		if cm := apitest.Get[*corev1.ConfigMap](b, ns, rootCAName); cm.Data["ca.crt"] != "PEM" || cm.Annotations[descriptionAnnotation] == "" {
+		workbench.Get[*corev1.ServiceAccount](b, ns, "default")
+		if cm := workbench.Get[*corev1.ConfigMap](b, ns, rootCAName); cm.Data["ca.crt"] != "PEM" || cm.Annotations[descriptionAnnotation] == "" {
 			t.Fatalf("%s: %v", ns, cm)
 		}
 	}
-	apitest.Delete[*corev1.ServiceAccount](b, "a", "default")
-	apitest.Change(b, "a", rootCAName, func(cm *corev1.ConfigMap) { cm.Data = map[string]string{"ca.crt": "forged"} })
+	workbench.Delete[*corev1.ServiceAccount](b, "a", "default")
+	workbench.Change(b, "a", rootCAName, func(cm *corev1.ConfigMap) { cm.Data = map[string]string{"ca.crt": "forged"} })
 	b.Settle()
-	apitest.Get[*corev1.ServiceAccount](b, "a", "default")
-	if cm := apitest.Get[*corev1.ConfigMap](b, "a", rootCAName); cm.Data["ca.crt"] != "PEM" {
+	workbench.Get[*corev1.ServiceAccount](b, "a", "default")
+	if cm := workbench.Get[*corev1.ConfigMap](b, "a", rootCAName); cm.Data["ca.crt"] != "PEM" {
 		t.Fatalf("%v", cm.Data)
 	}
-	apitest.Delete[*corev1.Namespace](b, "", "a")
-	apitest.Delete[*corev1.ServiceAccount](b, "a", "default")
+	workbench.Delete[*corev1.Namespace](b, "", "a")
+	workbench.Delete[*corev1.ServiceAccount](b, "a", "default")
 	b.Settle()
-	if _, ok := apitest.Find[*corev1.ServiceAccount](b, "a", "default"); ok {
+	if _, ok := workbench.Find[*corev1.ServiceAccount](b, "a", "default"); ok {
 		t.Fatal("an account was made in a namespace that ends")
 	}
 }
 
 func in(ns, name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: ns, Name: name} }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, append(objects, space("a"), space("b"))...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, append(objects, space("a"), space("b"))...)
 	return b.Add(Deletion(b.Deps()))
 }
 
@@ -66,35 +66,35 @@ func conditionOf(ns *corev1.Namespace, kind corev1.NamespaceConditionType) corev
 func TestDeletesAllContentPodsFirst(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: in("a", "p"), Spec: corev1.PodSpec{NodeName: "n", TerminationGracePeriodSeconds: ptr.To[int64](30)}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}
 	b := bench(t, pod, &corev1.ConfigMap{ObjectMeta: in("a", "c")}, &corev1.Secret{ObjectMeta: in("b", "s")})
-	apitest.Delete[*corev1.Namespace](b, "", "a")
+	workbench.Delete[*corev1.Namespace](b, "", "a")
 	b.Advance(2 * time.Second)
-	ns := apitest.Get[*corev1.Namespace](b, "", "a")
+	ns := workbench.Get[*corev1.Namespace](b, "", "a")
 	if c := conditionOf(ns, corev1.NamespaceContentRemaining); c.Status != corev1.ConditionTrue ||
 		c.Message != "Some resources are remaining: pods. has 1 resource instances" {
 		t.Fatalf("condition %+v", c)
 	}
-	if p := apitest.Get[*corev1.Pod](b, "a", "p"); p.DeletionTimestamp == nil {
+	if p := workbench.Get[*corev1.Pod](b, "a", "p"); p.DeletionTimestamp == nil {
 		t.Fatal("the pod is not being deleted")
 	}
-	apitest.Get[*corev1.ConfigMap](b, "a", "c") // waits for the pod
+	workbench.Get[*corev1.ConfigMap](b, "a", "c") // waits for the pod
 	b.Kubelet(nil, "n")
 	b.Advance(2 * time.Second)
-	if _, ok := apitest.Find[*corev1.Namespace](b, "", "a"); ok {
+	if _, ok := workbench.Find[*corev1.Namespace](b, "", "a"); ok {
 		t.Fatal("the namespace is still there")
 	}
-	if _, ok := apitest.Find[*corev1.ConfigMap](b, "a", "c"); ok {
+	if _, ok := workbench.Find[*corev1.ConfigMap](b, "a", "c"); ok {
 		t.Fatal("its content is still there")
 	}
-	apitest.Get[*corev1.Secret](b, "b", "s")
+	workbench.Get[*corev1.Secret](b, "b", "s")
 }
 
 func TestWaitsForFinalizers(t *testing.T) {
 	cm := &corev1.ConfigMap{ObjectMeta: in("a", "c")}
 	cm.Finalizers = []string{"example.com/hold"}
 	b := bench(t, cm)
-	apitest.Delete[*corev1.Namespace](b, "", "a")
+	workbench.Delete[*corev1.Namespace](b, "", "a")
 	b.Advance(time.Minute)
-	ns := apitest.Get[*corev1.Namespace](b, "", "a")
+	ns := workbench.Get[*corev1.Namespace](b, "", "a")
 	if c := conditionOf(ns, corev1.NamespaceFinalizersRemaining); c.Status != corev1.ConditionTrue ||
 		c.Message != "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances" {
 		t.Fatalf("condition %+v", c)
@@ -102,10 +102,10 @@ func TestWaitsForFinalizers(t *testing.T) {
 	if c := conditionOf(ns, corev1.NamespaceDeletionDiscoveryFailure); c.Status != corev1.ConditionFalse || c.Reason != "ResourcesDiscovered" {
 		t.Fatalf("condition %+v", c)
 	}
-	apitest.Change(b, "a", "c", func(cm *corev1.ConfigMap) { cm.Finalizers = nil })
-	apitest.Delete[*corev1.ConfigMap](b, "a", "c")
+	workbench.Change(b, "a", "c", func(cm *corev1.ConfigMap) { cm.Finalizers = nil })
+	workbench.Delete[*corev1.ConfigMap](b, "a", "c")
 	b.Advance(time.Minute)
-	if _, ok := apitest.Find[*corev1.Namespace](b, "", "a"); ok {
+	if _, ok := workbench.Find[*corev1.Namespace](b, "", "a"); ok {
 		t.Fatal("the namespace is still there")
 	}
 }
@@ -118,18 +118,18 @@ func TestReportsWhatCannotBeDeleted(t *testing.T) {
 		}
 		return nil
 	}
-	apitest.Delete[*corev1.Namespace](b, "", "a")
+	workbench.Delete[*corev1.Namespace](b, "", "a")
 	b.Advance(10 * time.Second)
-	ns := apitest.Get[*corev1.Namespace](b, "", "a")
+	ns := workbench.Get[*corev1.Namespace](b, "", "a")
 	if c := conditionOf(ns, corev1.NamespaceDeletionContentFailure); c.Status != corev1.ConditionTrue {
 		t.Fatalf("condition %+v", c)
 	}
-	if _, ok := apitest.Find[*corev1.Secret](b, "a", "s"); ok {
+	if _, ok := workbench.Find[*corev1.Secret](b, "a", "s"); ok {
 		t.Fatal("one kind that fails must not keep the others")
 	}
 	b.API.Fail = nil
 	b.Advance(2 * time.Minute)
-	if _, ok := apitest.Find[*corev1.Namespace](b, "", "a"); ok {
+	if _, ok := workbench.Find[*corev1.Namespace](b, "", "a"); ok {
 		t.Fatal("the namespace is still there")
 	}
 }
@@ -138,9 +138,9 @@ func TestLeavesOtherFinalizersOfTheNamespace(t *testing.T) {
 	ns := space("c")
 	ns.Spec.Finalizers = append(ns.Spec.Finalizers, "example.com/other")
 	b := bench(t, ns)
-	apitest.Delete[*corev1.Namespace](b, "", "c")
+	workbench.Delete[*corev1.Namespace](b, "", "c")
 	b.Advance(time.Minute)
-	got := apitest.Get[*corev1.Namespace](b, "", "c")
+	got := workbench.Get[*corev1.Namespace](b, "", "c")
 	if len(got.Spec.Finalizers) != 1 || got.Spec.Finalizers[0] != "example.com/other" {
 		t.Fatalf("finalizers %v", got.Spec.Finalizers)
 	}

@@ -15,9 +15,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/loop"
 	"coracle.local/services/controller-manager/internal/pods"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 var defaults = LifecycleConfig{
@@ -26,7 +26,7 @@ var defaults = LifecycleConfig{
 }
 
 func node(name string) *corev1.Node {
-	t := metav1.NewTime(apitest.Epoch)
+	t := metav1.NewTime(workbench.Epoch)
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: t, Labels: map[string]string{corev1.LabelOSStable: "linux"}},
 		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: t, LastTransitionTime: t}}},
@@ -34,9 +34,9 @@ func node(name string) *corev1.Node {
 }
 
 func podOn(name, node string, tolerations ...corev1.Toleration) *corev1.Pod {
-	t := metav1.NewTime(apitest.Epoch)
+	t := metav1.NewTime(workbench.Epoch)
 	return &corev1.Pod{
-		ObjectMeta: apitest.Meta(name), Spec: corev1.PodSpec{NodeName: node, Tolerations: tolerations},
+		ObjectMeta: workbench.Meta(name), Spec: corev1.PodSpec{NodeName: node, Tolerations: tolerations},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: t}}},
 	}
 }
@@ -50,7 +50,7 @@ func usual() []corev1.Toleration {
 	return []corev1.Toleration{tolerate(corev1.TaintNodeNotReady, 300), tolerate(corev1.TaintNodeUnreachable, 300)}
 }
 
-func renew(b *apitest.Bench, names ...string) {
+func renew(b *workbench.Bench, names ...string) {
 	for _, name := range names {
 		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: name}}
 		l.Spec.RenewTime = &metav1.MicroTime{Time: b.Clock.Now()}
@@ -58,37 +58,37 @@ func renew(b *apitest.Bench, names ...string) {
 	}
 }
 
-func manager(b *apitest.Bench) []loop.Loop {
+func manager(b *workbench.Bench) []loop.Loop {
 	d := b.Deps()
 	out := append(Lifecycle(d, defaults), TaintEviction(d))
 	return append(out, PodGC(d, 3)...)
 }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, objects...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, objects...)
 	return b.Add(manager(b)...)
 }
 
 // pass lets time go by while some nodes keep renewing their leases.
-func pass(b *apitest.Bench, d time.Duration, alive ...string) {
+func pass(b *workbench.Bench, d time.Duration, alive ...string) {
 	for ; d > 0; d -= 10 * time.Second {
 		renew(b, alive...)
 		b.Advance(min(d, 10*time.Second))
 	}
 }
 
-func taints(b *apitest.Bench, name string) string {
+func taints(b *workbench.Bench, name string) string {
 	var out []string
-	for _, t := range apitest.Get[*corev1.Node](b, "", name).Spec.Taints {
+	for _, t := range workbench.Get[*corev1.Node](b, "", name).Spec.Taints {
 		out = append(out, strings.TrimPrefix(t.Key, "node.kubernetes.io/")+":"+string(t.Effect))
 	}
 	slices.Sort(out)
 	return strings.Join(out, " ")
 }
 
-func alive(b *apitest.Bench) string {
+func alive(b *workbench.Bench) string {
 	var out []string
-	for _, p := range apitest.All[*corev1.Pod](b, "default") {
+	for _, p := range workbench.All[*corev1.Pod](b, "default") {
 		if p.DeletionTimestamp == nil {
 			out = append(out, p.Name)
 		}
@@ -104,11 +104,11 @@ func TestADeadNodeLosesItsPods(t *testing.T) {
 		t.Fatalf("taints of a live node: %s", got)
 	}
 	pass(b, 30*time.Second, "b")
-	if s := readyStatus(apitest.Get[*corev1.Node](b, "", "a")); s != corev1.ConditionTrue {
+	if s := readyStatus(workbench.Get[*corev1.Node](b, "", "a")); s != corev1.ConditionTrue {
 		t.Fatalf("ready is %s within the grace period", s)
 	}
 	pass(b, 20*time.Second, "b")
-	n := apitest.Get[*corev1.Node](b, "", "a")
+	n := workbench.Get[*corev1.Node](b, "", "a")
 	c := condition(n, corev1.NodeReady)
 	if c.Status != corev1.ConditionUnknown || c.Reason != "NodeStatusUnknown" || c.Message != "Kubelet stopped posting node status." {
 		t.Fatalf("condition %+v", c)
@@ -116,7 +116,7 @@ func TestADeadNodeLosesItsPods(t *testing.T) {
 	if got := taints(b, "a"); got != "unreachable:NoExecute unreachable:NoSchedule" {
 		t.Fatalf("taints %s", got)
 	}
-	if pods.Ready(apitest.Get[*corev1.Pod](b, "default", "p")) || !pods.Ready(apitest.Get[*corev1.Pod](b, "default", "q")) {
+	if pods.Ready(workbench.Get[*corev1.Pod](b, "default", "p")) || !pods.Ready(workbench.Get[*corev1.Pod](b, "default", "q")) {
 		t.Fatal("just the pods of the dead node are not ready")
 	}
 	pass(b, 4*time.Minute, "b")
@@ -127,7 +127,7 @@ func TestADeadNodeLosesItsPods(t *testing.T) {
 	if got := alive(b); got != "forever q" {
 		t.Fatalf("pods %s", got)
 	}
-	p := apitest.Get[*corev1.Pod](b, "default", "p")
+	p := workbench.Get[*corev1.Pod](b, "default", "p")
 	if c := pods.Condition(p, corev1.DisruptionTarget); c == nil || c.Reason != "DeletionByTaintManager" {
 		t.Fatalf("conditions %+v", p.Status.Conditions)
 	}
@@ -142,7 +142,7 @@ func TestANodeThatComesBackKeepsItsPods(t *testing.T) {
 	if got := taints(b, "a"); got != "unreachable:NoExecute unreachable:NoSchedule" {
 		t.Fatalf("taints %s", got)
 	}
-	apitest.Change(b, "", "a", func(n *corev1.Node) {
+	workbench.Change(b, "", "a", func(n *corev1.Node) {
 		now := metav1.NewTime(b.Clock.Now())
 		*condition(n, corev1.NodeReady) = corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: now, LastTransitionTime: now}
 	})
@@ -160,11 +160,11 @@ func TestANodeThatComesBackKeepsItsPods(t *testing.T) {
 func TestTimersSurviveARestart(t *testing.T) {
 	b := bench(t, node("a"), node("b"), podOn("p", "a", usual()...))
 	pass(b, 2*time.Minute, "b")
-	added := apitest.Get[*corev1.Node](b, "", "a").Spec.Taints
+	added := workbench.Get[*corev1.Node](b, "", "a").Spec.Taints
 	at := slices.IndexFunc(added, func(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute })
 	due := added[at].TimeAdded.Add(300 * time.Second)
 
-	again := apitest.NewBench(t)
+	again := workbench.New(t)
 	again.Clock.SetTime(b.Clock.Now().Add(time.Minute)) // nobody was there for a minute
 	for _, k := range []*kinds.Kind{kinds.For[*corev1.Node](), kinds.For[*corev1.Pod](), kinds.For[*coordinationv1.Lease]()} {
 		objects, err := b.API.List(context.Background(), k, "")
@@ -240,7 +240,7 @@ func TestConditionsMakeTaints(t *testing.T) {
 	if got := taints(b, "a"); got != "memory-pressure:NoSchedule own:NoSchedule unschedulable:NoSchedule" {
 		t.Fatalf("taints %s", got)
 	}
-	if l := apitest.Get[*corev1.Node](b, "", "a").Labels; l["beta.kubernetes.io/os"] != "linux" {
+	if l := workbench.Get[*corev1.Node](b, "", "a").Labels; l["beta.kubernetes.io/os"] != "linux" {
 		t.Fatalf("labels %v", l)
 	}
 	if e := b.API.Events(); e[0].Message != "Node a event: Registered Node a in Controller" {
@@ -254,7 +254,7 @@ func TestAStaleLeaseCacheKillsNobody(t *testing.T) {
 	b.Settle()
 	b.API.Hold(kinds.For[*coordinationv1.Lease](), true)
 	pass(b, 3*time.Minute, "a")
-	if s := readyStatus(apitest.Get[*corev1.Node](b, "", "a")); s != corev1.ConditionTrue {
+	if s := readyStatus(workbench.Get[*corev1.Node](b, "", "a")); s != corev1.ConditionTrue {
 		t.Fatalf("ready is %s, though the lease is renewed", s)
 	}
 }
@@ -264,11 +264,11 @@ func TestANodeThatNeverReports(t *testing.T) {
 	n.Status.Conditions = nil
 	b := bench(t, n, node("b"))
 	pass(b, 50*time.Second, "b")
-	if c := condition(apitest.Get[*corev1.Node](b, "", "a"), corev1.NodeReady); c != nil {
+	if c := condition(workbench.Get[*corev1.Node](b, "", "a"), corev1.NodeReady); c != nil {
 		t.Fatalf("condition %+v within the startup period", c)
 	}
 	pass(b, 20*time.Second, "b")
-	if c := condition(apitest.Get[*corev1.Node](b, "", "a"), corev1.NodeReady); c == nil || c.Reason != "NodeStatusNeverUpdated" {
+	if c := condition(workbench.Get[*corev1.Node](b, "", "a"), corev1.NodeReady); c == nil || c.Reason != "NodeStatusNeverUpdated" {
 		t.Fatalf("condition %+v", c)
 	}
 }
@@ -276,7 +276,7 @@ func TestANodeThatNeverReports(t *testing.T) {
 func TestTaintsThatPeopleSet(t *testing.T) {
 	b := bench(t, node("a"), podOn("none", "a"), podOn("minute", "a", tolerate("maintenance", 60)))
 	pass(b, 10*time.Second, "a")
-	apitest.Change(b, "", "a", func(n *corev1.Node) {
+	workbench.Change(b, "", "a", func(n *corev1.Node) {
 		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "maintenance", Effect: corev1.TaintEffectNoExecute})
 	})
 	pass(b, 30*time.Second, "a")
@@ -290,7 +290,7 @@ func TestTaintsThatPeopleSet(t *testing.T) {
 }
 
 func TestPodsWithoutANodeAreCollected(t *testing.T) {
-	now := metav1.NewTime(apitest.Epoch)
+	now := metav1.NewTime(workbench.Epoch)
 	unscheduled := podOn("unscheduled", "")
 	unscheduled.DeletionTimestamp, unscheduled.DeletionGracePeriodSeconds = &now, ptr.To[int64](30)
 	ending := podOn("ending", "broken")
@@ -307,16 +307,16 @@ func TestPodsWithoutANodeAreCollected(t *testing.T) {
 	if got := names(b); got != "p" {
 		t.Fatalf("pods %q", got)
 	}
-	apitest.Delete[*corev1.Node](b, "", "a")
+	workbench.Delete[*corev1.Node](b, "", "a")
 	pass(b, time.Minute)
 	if got := names(b); got != "" {
 		t.Fatalf("pods %q", got)
 	}
 }
 
-func names(b *apitest.Bench) string {
+func names(b *workbench.Bench) string {
 	var out []string
-	for _, p := range apitest.All[*corev1.Pod](b, "default") {
+	for _, p := range workbench.All[*corev1.Pod](b, "default") {
 		out = append(out, p.Name)
 	}
 	return strings.Join(out, " ")
@@ -326,7 +326,7 @@ func TestTooManyFinishedPods(t *testing.T) {
 	objects := []kinds.Object{node("a"), podOn("runs", "a")}
 	for i := range 6 {
 		p := podOn(fmt.Sprintf("p%d", i), "a")
-		p.CreationTimestamp = metav1.NewTime(apitest.Epoch.Add(time.Duration(i) * time.Second))
+		p.CreationTimestamp = metav1.NewTime(workbench.Epoch.Add(time.Duration(i) * time.Second))
 		p.Status.Phase = corev1.PodSucceeded
 		if i == 5 {
 			p.Status.Phase, p.Status.Reason = corev1.PodFailed, "Evicted"
@@ -343,19 +343,19 @@ func TestTooManyFinishedPods(t *testing.T) {
 func TestIPAM(t *testing.T) {
 	range4 := Range{Cluster: netip.MustParsePrefix("10.244.0.0/22"), Mask: 24, Service: netip.MustParsePrefix("10.244.0.0/24")}
 	range6 := Range{Cluster: netip.MustParsePrefix("fd00::/56"), Mask: 64}
-	b := apitest.NewBench(t, node("a"), node("b"))
+	b := workbench.New(t, node("a"), node("b"))
 	b.Add(IPAM(b.Deps(), []Range{range4, range6}))
 	b.Settle()
 	cidrs := func(name string) string {
-		return strings.Join(apitest.Get[*corev1.Node](b, "", name).Spec.PodCIDRs, ",")
+		return strings.Join(workbench.Get[*corev1.Node](b, "", name).Spec.PodCIDRs, ",")
 	}
 	if a, c := cidrs("a"), cidrs("b"); a != "10.244.1.0/24,fd00::/64" || c != "10.244.2.0/24,fd00:0:0:1::/64" {
 		t.Fatalf("a has %s, b has %s", a, c)
 	}
-	if n := apitest.Get[*corev1.Node](b, "", "a"); n.Spec.PodCIDR != "10.244.1.0/24" {
+	if n := workbench.Get[*corev1.Node](b, "", "a"); n.Spec.PodCIDR != "10.244.1.0/24" {
 		t.Fatalf("podCIDR %s", n.Spec.PodCIDR)
 	}
-	apitest.Delete[*corev1.Node](b, "", "a")
+	workbench.Delete[*corev1.Node](b, "", "a")
 	b.API.Seed(node("c"))
 	b.Settle()
 	if got := cidrs("c"); got != "10.244.3.0/24,fd00:0:0:2::/64" {

@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func TestTTLSteps(t *testing.T) {
@@ -18,10 +18,10 @@ func TestTTLSteps(t *testing.T) {
 }
 
 func TestNodesAreToldTheirTTL(t *testing.T) {
-	b := apitest.NewBench(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
+	b := workbench.New(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
 	b.Add(TTL(b.Deps()))
 	b.Settle()
-	if got := apitest.Get[*corev1.Node](b, "", "n").Annotations[ttlAnnotation]; got != "0" {
+	if got := workbench.Get[*corev1.Node](b, "", "n").Annotations[ttlAnnotation]; got != "0" {
 		t.Fatalf("annotation %q", got)
 	}
 }

@@ -14,20 +14,20 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/plan"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
-func secret(name string) *corev1.Secret { return &corev1.Secret{ObjectMeta: apitest.Meta(name)} }
+func secret(name string) *corev1.Secret { return &corev1.Secret{ObjectMeta: workbench.Meta(name)} }
 
 type ground struct {
-	*apitest.API
+	*workbench.API
 	env    plan.Env
 	writes []plan.Write
 }
 
 func newGround() *ground {
-	g := &ground{API: apitest.NewAPI(testingclock.NewFakePassiveClock(apitest.Epoch))}
+	g := &ground{API: workbench.NewAPI(testingclock.NewFakePassiveClock(workbench.Epoch))}
 	g.env = plan.Env{Calls: g.API, Events: g.Recorder("test"), Wrote: func(w plan.Write) { g.writes = append(g.writes, w) }}
 	return g
 }
@@ -144,7 +144,7 @@ func TestEventsSayWhatUpstreamSays(t *testing.T) {
 	for _, name := range []string{"made", "refused"} {
 		plan.Create{Object: secret(name), Say: say}.Run(context.Background(), &g.env)
 	}
-	want := []apitest.Event{
+	want := []workbench.Event{
 		{Component: "test", About: "Secret default/owner", Type: "Normal", Reason: "SuccessfulCreate", Message: "Created pod: made"},
 		{Component: "test", About: "Secret default/owner", Type: "Warning", Reason: "FailedCreate", Message: `Error creating: secrets "refused" is forbidden: exceeded quota`},
 	}

@@ -9,34 +9,34 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func claim(name string) *corev1.PersistentVolumeClaim {
-	return &corev1.PersistentVolumeClaim{ObjectMeta: apitest.Meta(name)}
+	return &corev1.PersistentVolumeClaim{ObjectMeta: workbench.Meta(name)}
 }
 
 func mounting(name, node, claim string) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: apitest.Meta(name), Spec: corev1.PodSpec{NodeName: node, Volumes: []corev1.Volume{{Name: "v"}}}}
+	p := &corev1.Pod{ObjectMeta: workbench.Meta(name), Spec: corev1.PodSpec{NodeName: node, Volumes: []corev1.Volume{{Name: "v"}}}}
 	p.Spec.Volumes[0].PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim}
 	return p
 }
 
-func there[T kinds.Object](b *apitest.Bench, namespace, name string) bool {
-	_, ok := apitest.Find[T](b, namespace, name)
+func there[T kinds.Object](b *workbench.Bench, namespace, name string) bool {
+	_, ok := workbench.Find[T](b, namespace, name)
 	return ok
 }
 
 func TestClaimStaysWhilePodsUseIt(t *testing.T) {
-	b := apitest.NewBench(t, claim("used"), claim("free"), claim("planned"),
+	b := workbench.New(t, claim("used"), claim("free"), claim("planned"),
 		mounting("user", "node", "used"), mounting("pending", "", "planned"))
 	b.Add(Claims(b.Deps()))
 	b.Settle()
 	for _, name := range []string{"used", "free", "planned"} {
-		if f := apitest.Get[*corev1.PersistentVolumeClaim](b, "default", name).Finalizers; len(f) != 1 || f[0] != "kubernetes.io/pvc-protection" {
+		if f := workbench.Get[*corev1.PersistentVolumeClaim](b, "default", name).Finalizers; len(f) != 1 || f[0] != "kubernetes.io/pvc-protection" {
 			t.Fatalf("%s has finalizers %q", name, f)
 		}
-		apitest.Delete[*corev1.PersistentVolumeClaim](b, "default", name)
+		workbench.Delete[*corev1.PersistentVolumeClaim](b, "default", name)
 	}
 	b.Settle()
 	for name, want := range map[string]bool{"used": true, "free": false, "planned": false} {
@@ -44,12 +44,12 @@ func TestClaimStaysWhilePodsUseIt(t *testing.T) {
 			t.Errorf("%s is there: %v", name, got)
 		}
 	}
-	apitest.Change(b, "default", "user", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
+	workbench.Change(b, "default", "user", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
 	b.Settle()
 	if !there[*corev1.PersistentVolumeClaim](b, "default", "used") {
 		t.Fatal("gone while a pod that has ended has it")
 	}
-	apitest.Delete[*corev1.Pod](b, "default", "user")
+	workbench.Delete[*corev1.Pod](b, "default", "user")
 	b.Settle()
 	if there[*corev1.PersistentVolumeClaim](b, "default", "used") {
 		t.Fatal("still there")
@@ -57,7 +57,7 @@ func TestClaimStaysWhilePodsUseIt(t *testing.T) {
 }
 
 func TestEphemeralClaim(t *testing.T) {
-	p := &corev1.Pod{ObjectMeta: apitest.Meta("p"), Spec: corev1.PodSpec{NodeName: "n", Volumes: []corev1.Volume{{Name: "v"}}}}
+	p := &corev1.Pod{ObjectMeta: workbench.Meta("p"), Spec: corev1.PodSpec{NodeName: "n", Volumes: []corev1.Volume{{Name: "v"}}}}
 	p.UID = "1"
 	p.Spec.Volumes[0].Ephemeral = &corev1.EphemeralVolumeSource{}
 	mine, other := claim("p-v"), claim("p-v")
@@ -80,15 +80,15 @@ func TestEphemeralClaim(t *testing.T) {
 
 func TestVolumeStaysWhileBound(t *testing.T) {
 	v := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "v"}, Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeBound}}
-	b := apitest.NewBench(t, v)
+	b := workbench.New(t, v)
 	b.Add(Volumes(b.Deps()))
 	b.Settle()
-	apitest.Delete[*corev1.PersistentVolume](b, "", "v")
+	workbench.Delete[*corev1.PersistentVolume](b, "", "v")
 	b.Settle()
 	if !there[*corev1.PersistentVolume](b, "", "v") {
 		t.Fatal("gone while bound")
 	}
-	apitest.Change(b, "", "v", func(v *corev1.PersistentVolume) { v.Status.Phase = corev1.VolumeReleased })
+	workbench.Change(b, "", "v", func(v *corev1.PersistentVolume) { v.Status.Phase = corev1.VolumeReleased })
 	b.Settle()
 	if there[*corev1.PersistentVolume](b, "", "v") {
 		t.Fatal("still there")
@@ -99,16 +99,16 @@ func TestClassStaysWhileNamed(t *testing.T) {
 	c := claim("c")
 	c.Status.ModifyVolumeStatus = &corev1.ModifyVolumeStatus{TargetVolumeAttributesClassName: "gold"}
 	v := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "v"}, Spec: corev1.PersistentVolumeSpec{VolumeAttributesClassName: ptr.To("gold")}}
-	b := apitest.NewBench(t, c, v, &storagev1.VolumeAttributesClass{ObjectMeta: metav1.ObjectMeta{Name: "gold"}})
+	b := workbench.New(t, c, v, &storagev1.VolumeAttributesClass{ObjectMeta: metav1.ObjectMeta{Name: "gold"}})
 	b.Add(AttributesClasses(b.Deps()))
 	b.Settle()
-	apitest.Delete[*storagev1.VolumeAttributesClass](b, "", "gold")
-	apitest.Delete[*corev1.PersistentVolume](b, "", "v")
+	workbench.Delete[*storagev1.VolumeAttributesClass](b, "", "gold")
+	workbench.Delete[*corev1.PersistentVolume](b, "", "v")
 	b.Settle()
 	if !there[*storagev1.VolumeAttributesClass](b, "", "gold") {
 		t.Fatal("gone while a claim is to get it")
 	}
-	apitest.Change(b, "default", "c", func(c *corev1.PersistentVolumeClaim) { c.Status.ModifyVolumeStatus = nil })
+	workbench.Change(b, "default", "c", func(c *corev1.PersistentVolumeClaim) { c.Status.ModifyVolumeStatus = nil })
 	b.Settle()
 	if there[*storagev1.VolumeAttributesClass](b, "", "gold") {
 		t.Fatal("still there")
@@ -117,12 +117,12 @@ func TestClassStaysWhileNamed(t *testing.T) {
 
 // A pod that only the API server knows of keeps a claim, too.
 func TestClaimOfUnseenPod(t *testing.T) {
-	b := apitest.NewBench(t, claim("c"))
+	b := workbench.New(t, claim("c"))
 	b.Add(Claims(b.Deps()))
 	b.Settle()
 	b.API.Hold(kinds.For[*corev1.Pod](), true)
 	b.API.Seed(mounting("late", "node", "c"))
-	apitest.Delete[*corev1.PersistentVolumeClaim](b, "default", "c")
+	workbench.Delete[*corev1.PersistentVolumeClaim](b, "default", "c")
 	b.Settle()
 	if !there[*corev1.PersistentVolumeClaim](b, "default", "c") {
 		t.Fatal("gone while a pod has it")

@@ -7,7 +7,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func cidr(name string, cidrs ...string) *networkingv1.ServiceCIDR {
@@ -19,10 +19,10 @@ func address(ip string) *networkingv1.IPAddress {
 }
 
 func TestReady(t *testing.T) {
-	b := apitest.NewBench(t, cidr("a", "10.0.0.0/24"))
+	b := workbench.New(t, cidr("a", "10.0.0.0/24"))
 	b.Add(New(b.Deps()))
 	b.Settle()
-	a := apitest.Get[*networkingv1.ServiceCIDR](b, "", "a")
+	a := workbench.Get[*networkingv1.ServiceCIDR](b, "", "a")
 	if len(a.Finalizers) != 1 || a.Finalizers[0] != "networking.k8s.io/service-cidr-finalizer" {
 		t.Errorf("finalizers %q", a.Finalizers)
 	}
@@ -47,7 +47,7 @@ func TestDeletion(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			b := apitest.NewBench(t, cidr("a", "10.0.0.0/24"))
+			b := workbench.New(t, cidr("a", "10.0.0.0/24"))
 			if test.ip != "" {
 				b.API.Seed(address(test.ip))
 			}
@@ -56,14 +56,14 @@ func TestDeletion(t *testing.T) {
 			}
 			b.Add(New(b.Deps()))
 			b.Settle()
-			apitest.Delete[*networkingv1.ServiceCIDR](b, "", "a")
+			workbench.Delete[*networkingv1.ServiceCIDR](b, "", "a")
 			b.Advance(grace - time.Second)
-			a, ok := apitest.Find[*networkingv1.ServiceCIDR](b, "", "a")
+			a, ok := workbench.Find[*networkingv1.ServiceCIDR](b, "", "a")
 			if !ok {
 				t.Fatal("gone while an API server may not know of it")
 			}
 			b.Advance(2 * time.Second)
-			if _, ok = apitest.Find[*networkingv1.ServiceCIDR](b, "", "a"); ok != test.stays {
+			if _, ok = workbench.Find[*networkingv1.ServiceCIDR](b, "", "a"); ok != test.stays {
 				t.Fatalf("is there: %v", ok)
 			}
 			if !test.stays {
@@ -72,9 +72,9 @@ func TestDeletion(t *testing.T) {
 			if c := a.Status.Conditions; len(c) != 1 || c[0].Status != metav1.ConditionFalse || c[0].Reason != "Terminating" {
 				t.Errorf("conditions %+v", c)
 			}
-			apitest.Delete[*networkingv1.IPAddress](b, "", test.ip)
+			workbench.Delete[*networkingv1.IPAddress](b, "", test.ip)
 			b.Settle()
-			if _, ok := apitest.Find[*networkingv1.ServiceCIDR](b, "", "a"); ok {
+			if _, ok := workbench.Find[*networkingv1.ServiceCIDR](b, "", "a"); ok {
 				t.Error("stays though its last address went")
 			}
 		})

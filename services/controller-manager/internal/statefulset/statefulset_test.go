@@ -13,38 +13,38 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
 	"coracle.local/services/controller-manager/internal/pods"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func set(n int32) *appsv1.StatefulSet {
-	return &appsv1.StatefulSet{ObjectMeta: apitest.Meta("db"), Spec: appsv1.StatefulSetSpec{
-		Replicas: &n, Selector: apitest.Select("db"), Template: apitest.Template("db"), ServiceName: "db",
+	return &appsv1.StatefulSet{ObjectMeta: workbench.Meta("db"), Spec: appsv1.StatefulSetSpec{
+		Replicas: &n, Selector: workbench.Select("db"), Template: workbench.Template("db"), ServiceName: "db",
 		UpdateStrategy:       appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType},
 		RevisionHistoryLimit: ptr.To[int32](2),
 	}}
 }
 
-func bench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, objects...)
+func bench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, objects...)
 	return b.Add(New(b.Deps()))
 }
 
-func show(b *apitest.Bench) string {
+func show(b *workbench.Bench) string {
 	var out []string
-	for _, p := range apitest.All[*corev1.Pod](b, "default") {
+	for _, p := range workbench.All[*corev1.Pod](b, "default") {
 		out = append(out, strings.TrimPrefix(p.Name, "db-")+"="+p.Spec.Containers[0].Image)
 	}
 	return strings.Join(out, " ")
 }
 
-func get(b *apitest.Bench) *appsv1.StatefulSet {
-	return apitest.Get[*appsv1.StatefulSet](b, "default", "db")
+func get(b *workbench.Bench) *appsv1.StatefulSet {
+	return workbench.Get[*appsv1.StatefulSet](b, "default", "db")
 }
 
-func change(b *apitest.Bench, f func(*appsv1.StatefulSet)) { apitest.Change(b, "default", "db", f) }
+func change(b *workbench.Bench, f func(*appsv1.StatefulSet)) { workbench.Change(b, "default", "db", f) }
 
-func setImage(b *apitest.Bench, image string) {
+func setImage(b *workbench.Bench, image string) {
 	change(b, func(s *appsv1.StatefulSet) { s.Spec.Template.Spec.Containers[0].Image = image })
 }
 
@@ -63,7 +63,7 @@ func TestOneAfterTheOther(t *testing.T) {
 	if s.Replicas != 3 || s.ReadyReplicas != 3 || s.AvailableReplicas != 3 || s.CurrentReplicas != 3 || s.UpdatedReplicas != 3 || s.CurrentRevision != s.UpdateRevision || s.CurrentRevision == "" {
 		t.Fatalf("status %+v", s)
 	}
-	p := apitest.Get[*corev1.Pod](b, "default", "db-1")
+	p := workbench.Get[*corev1.Pod](b, "default", "db-1")
 	if p.Spec.Hostname != "db-1" || p.Spec.Subdomain != "db" || p.Labels[appsv1.StatefulSetPodNameLabel] != "db-1" || p.Labels[appsv1.PodIndexLabel] != "1" || podRevision(p) != s.CurrentRevision {
 		t.Fatalf("pod %+v", p)
 	}
@@ -100,7 +100,7 @@ func TestRollsFromTheTop(t *testing.T) {
 	b.Settle()
 	least := 3
 	b.Also(func() bool {
-		ready := pods.Count(apitest.All[*corev1.Pod](b, "default"), func(p *corev1.Pod) bool { return pods.Ready(p) && pods.Active(p) })
+		ready := pods.Count(workbench.All[*corev1.Pod](b, "default"), func(p *corev1.Pod) bool { return pods.Ready(p) && pods.Active(p) })
 		least = min(least, int(ready))
 		return false
 	})
@@ -113,12 +113,12 @@ func TestRollsFromTheTop(t *testing.T) {
 	if s.CurrentRevision != s.UpdateRevision || s.CurrentReplicas != 3 {
 		t.Fatalf("status %+v", s)
 	}
-	if n := len(apitest.All[*appsv1.ControllerRevision](b, "default")); n != 2 {
+	if n := len(workbench.All[*appsv1.ControllerRevision](b, "default")); n != 2 {
 		t.Fatalf("%d revisions", n)
 	}
 	setImage(b, "db") // undo: the first revision becomes the newest
 	b.Settle()
-	revisions := apitest.All[*appsv1.ControllerRevision](b, "default")
+	revisions := workbench.All[*appsv1.ControllerRevision](b, "default")
 	if got := show(b); got != "0=db 1=db 2=db" || len(revisions) != 2 {
 		t.Fatalf("pods %q, %d revisions", got, len(revisions))
 	}
@@ -141,7 +141,7 @@ func TestPartition(t *testing.T) {
 	if got := show(b); got != "0=db 1=db 2=db:2" {
 		t.Fatalf("pods %q", got)
 	}
-	apitest.Delete[*corev1.Pod](b, "default", "db-0")
+	workbench.Delete[*corev1.Pod](b, "default", "db-0")
 	b.Settle()
 	if got := show(b); got != "0=db 1=db 2=db:2" {
 		t.Fatalf("pods %q: below the partition a pod keeps its revision", got)
@@ -179,7 +179,7 @@ func TestMaxUnavailableAndOnDelete(t *testing.T) {
 	})
 	setImage(b, "db:3")
 	b.Settle()
-	apitest.Delete[*corev1.Pod](b, "default", "db-1")
+	workbench.Delete[*corev1.Pod](b, "default", "db-1")
 	b.Settle()
 	if got := show(b); got != "0=db:2 1=db:3 2=db:2 3=db:2" {
 		t.Fatalf("pods %q", got)
@@ -194,17 +194,17 @@ func TestClaimsAndTheirRetention(t *testing.T) {
 	}
 	b := bench(t, s).Kubelet(nil, "n")
 	b.Settle()
-	claim := apitest.Get[*corev1.PersistentVolumeClaim](b, "default", "data-db-1")
+	claim := workbench.Get[*corev1.PersistentVolumeClaim](b, "default", "data-db-1")
 	if claim.Labels["app"] != "db" || len(claim.OwnerReferences) != 0 {
 		t.Fatalf("claim %+v", claim)
 	}
-	p := apitest.Get[*corev1.Pod](b, "default", "db-1")
+	p := workbench.Get[*corev1.Pod](b, "default", "db-1")
 	if v := p.Spec.Volumes[0]; v.Name != "data" || v.PersistentVolumeClaim.ClaimName != "data-db-1" {
 		t.Fatalf("volumes %+v", p.Spec.Volumes)
 	}
 	change(b, func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr.To[int32](1) })
 	b.Settle()
-	claim = apitest.Get[*corev1.PersistentVolumeClaim](b, "default", "data-db-1")
+	claim = workbench.Get[*corev1.PersistentVolumeClaim](b, "default", "data-db-1")
 	if len(claim.OwnerReferences) != 1 || claim.OwnerReferences[0].Kind != "Pod" || claim.OwnerReferences[0].UID != p.UID {
 		t.Fatalf("owners %+v: the pod that was scaled away takes its claim along", claim.OwnerReferences)
 	}
@@ -213,7 +213,7 @@ func TestClaimsAndTheirRetention(t *testing.T) {
 	if got := show(b); got != "0=db" {
 		t.Fatalf("pods %q: the claim of the old pod has to go first", got)
 	}
-	apitest.Delete[*corev1.PersistentVolumeClaim](b, "default", "data-db-1")
+	workbench.Delete[*corev1.PersistentVolumeClaim](b, "default", "data-db-1")
 	b.Settle()
 	if got := show(b); got != "0=db 1=db" {
 		t.Fatalf("pods %q", got)
@@ -228,10 +228,10 @@ func TestFailedPodsAreReplacedAndStartOrdinals(t *testing.T) {
 	if got := show(b); got != "5=db 6=db" {
 		t.Fatalf("pods %q", got)
 	}
-	old := apitest.Get[*corev1.Pod](b, "default", "db-5")
+	old := workbench.Get[*corev1.Pod](b, "default", "db-5")
 	b.Finish(old, corev1.PodFailed)
 	b.Settle()
-	if p := apitest.Get[*corev1.Pod](b, "default", "db-5"); p.UID == old.UID || !pods.Ready(p) {
+	if p := workbench.Get[*corev1.Pod](b, "default", "db-5"); p.UID == old.UID || !pods.Ready(p) {
 		t.Fatalf("pod %+v", p.Status)
 	}
 }

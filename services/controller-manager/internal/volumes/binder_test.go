@@ -17,7 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/apitest"
+	"coracle.local/services/controller-manager/internal/workbench"
 )
 
 func volume(name, size string, change ...func(*corev1.PersistentVolume)) *corev1.PersistentVolume {
@@ -36,7 +36,7 @@ func volume(name, size string, change ...func(*corev1.PersistentVolume)) *corev1
 }
 
 func claim(size string, change ...func(*corev1.PersistentVolumeClaim)) *corev1.PersistentVolumeClaim {
-	c := &corev1.PersistentVolumeClaim{ObjectMeta: apitest.Meta("c"), Spec: corev1.PersistentVolumeClaimSpec{
+	c := &corev1.PersistentVolumeClaim{ObjectMeta: workbench.Meta("c"), Spec: corev1.PersistentVolumeClaimSpec{
 		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: ptr.To(""),
 		Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}},
 	}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}}
@@ -51,8 +51,8 @@ func class(name, provisioner string, mode storagev1.VolumeBindingMode) *storagev
 	return &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: provisioner, VolumeBindingMode: &mode}
 }
 
-func binderBench(t *testing.T, objects ...kinds.Object) *apitest.Bench {
-	b := apitest.NewBench(t, objects...)
+func binderBench(t *testing.T, objects ...kinds.Object) *workbench.Bench {
+	b := workbench.New(t, objects...)
 	return b.Add(Binder(b.Deps(), 15*time.Second)...)
 }
 
@@ -69,7 +69,7 @@ func boundTo(uid types.UID, annotated bool) func(*corev1.PersistentVolume) {
 	}
 }
 
-func message(b *apitest.Bench) string {
+func message(b *workbench.Bench) string {
 	out := ""
 	for _, e := range b.API.Events() {
 		out = e.Reason + ": " + e.Message
@@ -108,7 +108,7 @@ func TestBinds(t *testing.T) {
 	} {
 		b := binderBench(t, c.objects...)
 		b.Advance(2 * time.Second)
-		got := apitest.Get[*corev1.PersistentVolumeClaim](b, "default", "c")
+		got := workbench.Get[*corev1.PersistentVolumeClaim](b, "default", "c")
 		if got.Spec.VolumeName != c.volume && !slices.ContainsFunc(c.objects, func(o kinds.Object) bool {
 			x, ok := o.(*corev1.PersistentVolumeClaim)
 			return ok && x.Spec.VolumeName != ""
@@ -124,7 +124,7 @@ func TestBinds(t *testing.T) {
 			}
 			continue
 		}
-		v := apitest.Get[*corev1.PersistentVolume](b, "", c.volume)
+		v := workbench.Get[*corev1.PersistentVolume](b, "", c.volume)
 		if v.Status.Phase != corev1.VolumeBound || v.Spec.ClaimRef == nil || v.Spec.ClaimRef.UID != "claim-uid" {
 			t.Errorf("%s: volume %+v %+v", name, v.Spec.ClaimRef, v.Status)
 		}
@@ -140,7 +140,7 @@ func TestBinds(t *testing.T) {
 }
 
 func TestWaitsForPods(t *testing.T) {
-	p := &corev1.Pod{ObjectMeta: apitest.Meta("p"), Spec: corev1.PodSpec{Volumes: []corev1.Volume{
+	p := &corev1.Pod{ObjectMeta: workbench.Meta("p"), Spec: corev1.PodSpec{Volumes: []corev1.Volume{
 		{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}},
 	}}}
 	b := binderBench(t, p, class("x", "example.com/disk", storagev1.VolumeBindingWaitForFirstConsumer), claim("1Gi", of("x")))
@@ -148,9 +148,9 @@ func TestWaitsForPods(t *testing.T) {
 	if e := message(b); e != "WaitForPodScheduled: waiting for pod p to be scheduled" {
 		t.Fatalf("event %q", e)
 	}
-	apitest.Change(b, "default", "c", func(c *corev1.PersistentVolumeClaim) { c.Annotations = map[string]string{helpers.AnnSelectedNode: "n"} })
+	workbench.Change(b, "default", "c", func(c *corev1.PersistentVolumeClaim) { c.Annotations = map[string]string{helpers.AnnSelectedNode: "n"} })
 	b.Settle()
-	if c := apitest.Get[*corev1.PersistentVolumeClaim](b, "default", "c"); c.Annotations[helpers.AnnStorageProvisioner] != "example.com/disk" {
+	if c := workbench.Get[*corev1.PersistentVolumeClaim](b, "default", "c"); c.Annotations[helpers.AnnStorageProvisioner] != "example.com/disk" {
 		t.Fatalf("annotations %v", c.Annotations)
 	}
 }
@@ -161,7 +161,7 @@ func TestTwoClaimsForOneVolume(t *testing.T) {
 	b := binderBench(t, volume("v", "1Gi"), claim("1Gi"), other)
 	b.Advance(time.Minute)
 	bound := 0
-	for _, c := range apitest.All[*corev1.PersistentVolumeClaim](b, "default") {
+	for _, c := range workbench.All[*corev1.PersistentVolumeClaim](b, "default") {
 		if c.Status.Phase == corev1.ClaimBound {
 			bound++
 		}
@@ -171,7 +171,7 @@ func TestTwoClaimsForOneVolume(t *testing.T) {
 	}
 	b.API.Seed(volume("w", "1Gi"))
 	b.Settle()
-	for _, c := range apitest.All[*corev1.PersistentVolumeClaim](b, "default") {
+	for _, c := range workbench.All[*corev1.PersistentVolumeClaim](b, "default") {
 		if c.Status.Phase != corev1.ClaimBound {
 			t.Fatalf("%s is %s", c.Name, c.Status.Phase)
 		}
@@ -182,11 +182,11 @@ func TestTakesTheDefaultClass(t *testing.T) {
 	old, young := class("old", "x.io/a", storagev1.VolumeBindingImmediate), class("young", "x.io/b", storagev1.VolumeBindingImmediate)
 	for i, c := range []*storagev1.StorageClass{old, young} {
 		c.Annotations = map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}
-		c.CreationTimestamp = metav1.NewTime(apitest.Epoch.Add(time.Duration(i) * time.Hour))
+		c.CreationTimestamp = metav1.NewTime(workbench.Epoch.Add(time.Duration(i) * time.Hour))
 	}
 	b := binderBench(t, old, young, claim("1Gi", func(c *corev1.PersistentVolumeClaim) { c.Spec.StorageClassName = nil }))
 	b.Settle()
-	if c := apitest.Get[*corev1.PersistentVolumeClaim](b, "default", "c"); ptr.Deref(c.Spec.StorageClassName, "") != "young" {
+	if c := workbench.Get[*corev1.PersistentVolumeClaim](b, "default", "c"); ptr.Deref(c.Spec.StorageClassName, "") != "young" {
 		t.Fatalf("class %v", c.Spec.StorageClassName)
 	}
 }
@@ -194,9 +194,9 @@ func TestTakesTheDefaultClass(t *testing.T) {
 func TestClaimsThatLoseTheirVolume(t *testing.T) {
 	b := binderBench(t, volume("v", "1Gi"), claim("1Gi"))
 	b.Settle()
-	apitest.Delete[*corev1.PersistentVolume](b, "", "v")
+	workbench.Delete[*corev1.PersistentVolume](b, "", "v")
 	b.Settle()
-	if c := apitest.Get[*corev1.PersistentVolumeClaim](b, "default", "c"); c.Status.Phase != corev1.ClaimLost {
+	if c := workbench.Get[*corev1.PersistentVolumeClaim](b, "default", "c"); c.Status.Phase != corev1.ClaimLost {
 		t.Fatalf("claim is %s", c.Status.Phase)
 	}
 	if e := message(b); e != "ClaimLost: Bound claim has lost its PersistentVolume. Data on the volume is lost!" {
@@ -235,9 +235,9 @@ func TestReclaims(t *testing.T) {
 	} {
 		b := binderBench(t, c.volume, claim("1Gi"))
 		b.Settle()
-		apitest.Delete[*corev1.PersistentVolumeClaim](b, "default", "c")
+		workbench.Delete[*corev1.PersistentVolumeClaim](b, "default", "c")
 		b.Advance(time.Minute)
-		v, ok := apitest.Find[*corev1.PersistentVolume](b, "", "v")
+		v, ok := workbench.Find[*corev1.PersistentVolume](b, "", "v")
 		switch {
 		case ok != (c.phase != ""):
 			t.Errorf("%s: there: %v", name, ok)
@@ -253,7 +253,7 @@ func TestReclaims(t *testing.T) {
 func TestVolumesOfClaimsThatTookAnother(t *testing.T) {
 	b := binderBench(t, volume("v", "1Gi"), volume("w", "1Gi", boundTo("claim-uid", true)), claim("1Gi", func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "v" }))
 	b.Settle()
-	if w := apitest.Get[*corev1.PersistentVolume](b, "", "w"); w.Spec.ClaimRef != nil || w.Status.Phase != corev1.VolumeAvailable || strings.Contains(w.Annotations[helpers.AnnBoundByController], "yes") {
+	if w := workbench.Get[*corev1.PersistentVolume](b, "", "w"); w.Spec.ClaimRef != nil || w.Status.Phase != corev1.VolumeAvailable || strings.Contains(w.Annotations[helpers.AnnBoundByController], "yes") {
 		t.Fatalf("volume %+v %+v", w.Spec.ClaimRef, w.Status)
 	}
 }

@@ -1,4 +1,4 @@
-package apitest
+package workbench
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 
 // beyond is the kinds that a test adds to the table's.
 type beyond struct {
-	kinds     []*kinds.Kind
 	indexes   map[string]cache.IndexFunc
 	listeners []func(k *kinds.Kind, before, after kinds.Object)
 	found     []func(k *kinds.Kind)
@@ -34,10 +33,8 @@ func Custom(kind, plural string, namespaced bool) *kinds.Kind {
 
 // Extend serves a kind from now on.
 func (a *API) Extend(k *kinds.Kind) {
-	a.mu.Lock()
-	a.beyond.kinds = append(a.beyond.kinds, k)
-	c := a.cache(k)
-	a.mu.Unlock()
+	a.Kinds = append(a.Kinds, k)
+	c := a.Cache(k)
 	for name, keys := range a.beyond.indexes {
 		c.Index(name, keys)
 	}
@@ -54,21 +51,9 @@ func (a *API) Extend(k *kinds.Kind) {
 // Unsettle has the kinds beyond the table look as if they were not all known.
 func (a *API) Unsettle(unsettled bool) { a.beyond.unsettled = unsettled }
 
-func (a *API) kindOf(o kinds.Object) *kinds.Kind {
-	if k := kinds.ForObject(o); k != nil {
-		return k
-	}
-	for _, k := range a.beyond.kinds {
-		if k.GroupVersionKind() == o.GetObjectKind().GroupVersionKind() {
-			return k
-		}
-	}
-	panic("apitest: an object of no kind")
-}
-
 // Discover implements cluster.Calls.
 func (a *API) Discover(context.Context) ([]*kinds.Kind, error) {
-	return slices.Clone(a.beyond.kinds), a.DiscoveryErr
+	return slices.Clone(a.Kinds), a.DiscoveryErr
 }
 
 // Extensions implements cluster.API.
@@ -81,7 +66,7 @@ func (e *extensions) Index(name string, keys cache.IndexFunc) {
 		e.beyond.indexes = map[string]cache.IndexFunc{}
 	}
 	e.beyond.indexes[name] = keys
-	for _, k := range e.beyond.kinds {
+	for _, k := range e.Kinds {
 		(*API)(e).Cache(k).Index(name, keys)
 	}
 }
@@ -94,7 +79,7 @@ func (e *extensions) OnKind(l func(k *kinds.Kind)) { e.beyond.found = append(e.b
 
 func (e *extensions) Caches() []cluster.Cache {
 	var out []cluster.Cache
-	for _, k := range e.beyond.kinds {
+	for _, k := range e.Kinds {
 		out = append(out, (*API)(e).Cache(k))
 	}
 	return out

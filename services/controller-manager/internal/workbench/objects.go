@@ -1,4 +1,4 @@
-package apitest
+package workbench
 
 import (
 	"context"

@@ -1,5 +1,3 @@
-// Package apitest is an API server in memory for the tests of controllers,
-// and a bench that drives controllers over it step by step, without time.
 package apitest
 
 import (
@@ -7,80 +5,15 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/utils/clock"
 
 	"coracle.local/libs/kinds"
-	"coracle.local/services/controller-manager/internal/cluster"
 )
-
-// API keeps objects as an API server does: versions, optimistic concurrency,
-// generations, finalizers, grace, status kept apart. Caches lag behind until
-// Deliver is called, unless Live is set.
-type API struct {
-	Clock clock.PassiveClock
-	// Live delivers every change before the call that made it returns.
-	Live bool
-	// Fail, if not nil, is asked before every call, one at a time, and may
-	// refuse it.
-	Fail func(verb string, k *kinds.Kind, namespace, name string) error
-	// Review, if not nil, fills in the answer of what is created to be
-	// answered and not kept.
-	Review func(o kinds.Object)
-	// DiscoveryErr, if not nil, comes with what Discover answers.
-	DiscoveryErr error
-
-	mu       sync.Mutex
-	revision int64
-	objects  map[*kinds.Kind]map[cache.ObjectName]kinds.Object
-	caches   map[*kinds.Kind]*fakeCache
-	events   []Event
-	calls    []string
-	log      []change
-	beyond   beyond
-	changed  chan struct{} // closed and replaced at every change
-
-	delivery sync.Mutex
-	refusal  sync.Mutex
-}
-
-var _ cluster.API = (*API)(nil)
-
-// NewAPI returns an empty API.
-func NewAPI(c clock.PassiveClock) *API {
-	return &API{Clock: c, objects: map[*kinds.Kind]map[cache.ObjectName]kinds.Object{}, caches: map[*kinds.Kind]*fakeCache{}, changed: make(chan struct{})}
-}
-
-// Seed stores objects as they are, status and all; what identifies them is
-// filled in where it is missing.
-func (a *API) Seed(objects ...kinds.Object) {
-	a.mu.Lock()
-	for _, o := range objects {
-		o = clone(o)
-		if o.GetUID() == "" {
-			o.SetUID(types.UID(a.kindOf(o).Plural + "-" + o.GetName()))
-		}
-		if o.GetCreationTimestamp().Time.IsZero() {
-			o.SetCreationTimestamp(metav1.NewTime(a.Clock.Now()))
-		}
-		old := a.objects[a.kindOf(o)][key(o)]
-		a.put(old, o)
-	}
-	a.mu.Unlock()
-	a.settle()
-}
-
-func clone(o kinds.Object) kinds.Object { return o.DeepCopyObject().(kinds.Object) }
-
-func key(o metav1.Object) cache.ObjectName {
-	return cache.ObjectName{Namespace: o.GetNamespace(), Name: o.GetName()}
-}
 
 // begin notes a call and refuses it where the test says so.
 func (a *API) begin(verb string, k *kinds.Kind, namespace, name string) error {
@@ -104,34 +37,6 @@ func (a *API) Calls() []string {
 	return out
 }
 
-// put stores a new version and tells the cache; a.mu is held. A nil o removes.
-func (a *API) put(old, o kinds.Object) {
-	a.revision++
-	version := strconv.FormatInt(a.revision, 10)
-	if o == nil {
-		k := a.kindOf(old)
-		delete(a.objects[k], key(old))
-		gone := clone(old)
-		gone.SetResourceVersion(version)
-		a.note(k, change{before: gone})
-		return
-	}
-	o.SetResourceVersion(version)
-	k := a.kindOf(o)
-	if a.objects[k] == nil {
-		a.objects[k] = map[cache.ObjectName]kinds.Object{}
-	}
-	a.objects[k][key(o)] = o
-	a.note(k, change{before: old, after: clone(o)})
-}
-
-func (a *API) note(k *kinds.Kind, c change) {
-	a.cache(k).hold(c)
-	a.log = append(a.log, c)
-	close(a.changed)
-	a.changed = make(chan struct{})
-}
-
 func (a *API) find(k *kinds.Kind, namespace, name string) (kinds.Object, error) {
 	if o := a.objects[k][cache.ObjectName{Namespace: namespace, Name: name}]; o != nil {
 		return o, nil
@@ -139,7 +44,7 @@ func (a *API) find(k *kinds.Kind, namespace, name string) (kinds.Object, error) 
 	return nil, apierrors.NewNotFound(k.GroupResource(), name)
 }
 
-// Get implements cluster.Calls.
+// Get reads one object.
 func (a *API) Get(_ context.Context, k *kinds.Kind, namespace, name string) (kinds.Object, error) {
 	if err := a.begin("get", k, namespace, name); err != nil {
 		return nil, err
@@ -153,7 +58,7 @@ func (a *API) Get(_ context.Context, k *kinds.Kind, namespace, name string) (kin
 	return clone(o), nil
 }
 
-// List implements cluster.Calls.
+// List reads the objects of a kind in a namespace; empty is everywhere.
 func (a *API) List(_ context.Context, k *kinds.Kind, namespace string) ([]kinds.Object, error) {
 	if err := a.begin("list", k, namespace, ""); err != nil {
 		return nil, err
@@ -161,33 +66,19 @@ func (a *API) List(_ context.Context, k *kinds.Kind, namespace string) ([]kinds.
 	return a.all(k, namespace), nil
 }
 
-// Revision implements cluster.Calls.
+// Revision is the resource version that a list has now.
 func (a *API) Revision(context.Context, *kinds.Kind) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return strconv.FormatInt(a.revision, 10), nil
 }
 
-func (a *API) all(k *kinds.Kind, namespace string) []kinds.Object {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var out []kinds.Object
-	for _, o := range a.objects[k] {
-		if namespace == "" || o.GetNamespace() == namespace {
-			out = append(out, clone(o))
-		}
-	}
-	sortObjects(out)
-	return out
-}
-
-// Create implements cluster.Calls.
+// Create stores a new object, without status.
 func (a *API) Create(_ context.Context, o kinds.Object) (kinds.Object, error) {
 	k := a.kindOf(o)
 	if err := a.begin("create", k, o.GetNamespace(), o.GetName()); err != nil {
 		return nil, err
 	}
-	defer a.settle()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o = clone(o)
@@ -208,10 +99,11 @@ func (a *API) Create(_ context.Context, o kinds.Object) (kinds.Object, error) {
 	}
 	o.SetUID(types.UID(fmt.Sprintf("uid-%d", a.revision+1)))
 	o.SetCreationTimestamp(metav1.NewTime(a.Clock.Now()))
-	if reflect.ValueOf(o).Elem().FieldByName("Spec").IsValid() {
+	if Spec(o) != nil {
 		o.SetGeneration(1)
 	}
-	if k.HasSubresource("status") {
+	// A kubelet makes its Node with a status.
+	if _, node := o.(*corev1.Node); k.HasSubresource("status") && !node {
 		reset(o, k.New(), "Status")
 	}
 	if p, ok := o.(*corev1.Pod); ok {
@@ -244,9 +136,11 @@ func reset(o, from kinds.Object, fields ...string) {
 	}
 }
 
-// settle delivers at once where the test wants it so.
-func (a *API) settle() {
-	if a.Live {
-		a.Deliver()
+// Spec is an object's spec, nil if its kind has none.
+func Spec(o kinds.Object) any {
+	spec := reflect.ValueOf(o).Elem().FieldByName("Spec")
+	if !spec.IsValid() {
+		return nil
 	}
+	return spec.Interface()
 }

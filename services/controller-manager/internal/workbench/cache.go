@@ -1,17 +1,42 @@
-package apitest
+package workbench
 
 import (
 	"cmp"
+	"context"
 	"slices"
-	"time"
+	"sync"
 
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 
+	"coracle.local/libs/apitest"
 	"coracle.local/libs/kinds"
 	"coracle.local/services/controller-manager/internal/cluster"
 )
 
-type change struct{ before, after kinds.Object }
+// API is an API server whose caches lag behind until Deliver is called.
+type API struct {
+	*apitest.API
+	// DiscoveryErr, if not nil, comes with what Discover answers.
+	DiscoveryErr error
+
+	mu     sync.Mutex
+	caches map[*kinds.Kind]*fakeCache
+	taken  int // changes that the caches hold
+	events []Event
+	beyond beyond
+
+	delivery sync.Mutex
+}
+
+var _ cluster.API = (*API)(nil)
+
+// NewAPI returns an empty API.
+func NewAPI(c clock.PassiveClock) *API {
+	a := &API{API: apitest.New(), caches: map[*kinds.Kind]*fakeCache{}}
+	a.Clock = c
+	return a
+}
 
 // fakeCache is a client-go store that is told of changes when the test says
 // so. Its pending changes are guarded by API.mu.
@@ -19,7 +44,7 @@ type fakeCache struct {
 	kind      *kinds.Kind
 	indexer   cache.Indexer
 	listeners []cluster.Change
-	pending   []change
+	pending   []apitest.Change
 	held      bool
 }
 
@@ -55,6 +80,21 @@ func (a *API) Hold(k *kinds.Kind, held bool) {
 	a.cache(k).held = held
 }
 
+// Follow delivers every change at once, until ctx ends.
+func (a *API) Follow(ctx context.Context) {
+	for {
+		a.mu.Lock()
+		_, changed := a.Changes(a.taken)
+		a.mu.Unlock()
+		a.Deliver()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Deliver brings the caches up to date and tells their listeners. It tells
 // whether there was anything new.
 func (a *API) Deliver() bool {
@@ -69,14 +109,20 @@ func (a *API) Deliver() bool {
 		some = true
 		c.apply(next)
 		for _, l := range c.listeners {
-			l(next.before, next.after)
+			l(next.Before, next.After)
 		}
 	}
 }
 
-func (a *API) next() (*fakeCache, change) {
+func (a *API) next() (*fakeCache, apitest.Change) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	fresh, _ := a.Changes(a.taken)
+	a.taken += len(fresh)
+	for _, n := range fresh {
+		c := a.cache(n.Kind)
+		c.pending = append(c.pending, n)
+	}
 	var waiting []*fakeCache
 	for _, c := range a.caches {
 		if len(c.pending) > 0 && !c.held {
@@ -84,7 +130,7 @@ func (a *API) next() (*fakeCache, change) {
 		}
 	}
 	if len(waiting) == 0 {
-		return nil, change{}
+		return nil, apitest.Change{}
 	}
 	slices.SortFunc(waiting, func(a, b *fakeCache) int { return cmp.Compare(a.kind.String(), b.kind.String()) })
 	c := waiting[0]
@@ -93,14 +139,12 @@ func (a *API) next() (*fakeCache, change) {
 	return c, next
 }
 
-func (c *fakeCache) hold(n change) { c.pending = append(c.pending, n) }
-
-func (c *fakeCache) apply(n change) {
+func (c *fakeCache) apply(n apitest.Change) {
 	var err error
-	if n.after == nil {
-		err = c.indexer.Delete(n.before)
+	if n.After == nil {
+		err = c.indexer.Delete(n.Before)
 	} else {
-		err = c.indexer.Update(n.after)
+		err = c.indexer.Update(n.After)
 	}
 	if err != nil {
 		panic(err) // objects of the table always have a key
@@ -127,11 +171,3 @@ var closed = func() chan struct{} {
 }()
 
 func (c *fakeCache) Synced() <-chan struct{} { return closed }
-
-func sortObjects(objects []kinds.Object) {
-	slices.SortFunc(objects, func(a, b kinds.Object) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
-	})
-}
-
-func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }

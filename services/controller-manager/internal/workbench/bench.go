@@ -1,4 +1,6 @@
-package apitest
+// Package workbench drives controllers over an API in memory step by step, without
+// time.
+package workbench
 
 import (
 	"context"
@@ -7,9 +9,9 @@ import (
 	"time"
 
 	"go.uber.org/zap/zaptest"
-	"k8s.io/client-go/tools/cache"
 	testingclock "k8s.io/utils/clock/testing"
 
+	"coracle.local/libs/apitest"
 	"coracle.local/libs/kinds"
 	"coracle.local/services/controller-manager/internal/loop"
 )
@@ -25,10 +27,12 @@ type Bench struct {
 	loops []loop.Loop
 	steps []loop.Stepper
 	also  []func() bool
+
+	addresses int // of pods
 }
 
-// NewBench returns a bench whose API has some objects.
-func NewBench(t testing.TB, objects ...kinds.Object) *Bench {
+// New returns a bench whose API has some objects.
+func New(t testing.TB, objects ...kinds.Object) *Bench {
 	c := testingclock.NewFakeClock(Epoch)
 	b := &Bench{T: t, API: NewAPI(c), Clock: c}
 	b.API.Seed(objects...)
@@ -130,32 +134,20 @@ func Get[T kinds.Object](b *Bench, namespace, name string) T {
 
 // Find reads an object that may not be there.
 func Find[T kinds.Object](b *Bench, namespace, name string) (T, bool) {
-	b.API.mu.Lock()
-	defer b.API.mu.Unlock()
-	o, ok := b.API.objects[kinds.For[T]()][cache.ObjectName{Namespace: namespace, Name: name}]
-	if !ok {
-		var none T
-		return none, false
-	}
-	return clone(o).(T), true
+	return apitest.Get[T](b.API.API, namespace, name)
 }
 
 // All reads all objects of a type in a namespace; empty is everywhere.
 func All[T kinds.Object](b *Bench, namespace string) []T {
-	var out []T
-	for _, o := range b.API.all(kinds.For[T](), namespace) {
-		out = append(out, o.(T))
-	}
-	return out
+	return apitest.All[T](b.API.API, namespace)
 }
 
 // Change updates an object, status and all, as somebody else would.
 func Change[T kinds.Object](b *Bench, namespace, name string, f func(T)) {
 	b.T.Helper()
-	o := Get[T](b, namespace, name)
-	before := clone(o)
+	before, o := Get[T](b, namespace, name), Get[T](b, namespace, name)
 	f(o)
-	if specOf(o) != nil && !reflect.DeepEqual(specOf(o), specOf(before)) {
+	if spec := apitest.Spec(o); spec != nil && !reflect.DeepEqual(spec, apitest.Spec(before)) {
 		o.SetGeneration(before.GetGeneration() + 1)
 	}
 	b.API.Seed(o)

@@ -1,4 +1,4 @@
-package apitest
+package workbench
 
 import (
 	"context"
@@ -44,7 +44,8 @@ func (b *Bench) SetReady(p *corev1.Pod, ready bool) {
 	p.Status.Phase = corev1.PodRunning
 	if p.Status.PodIP == "" {
 		p.Status.StartTime = &now
-		p.Status.PodIP = fmt.Sprintf("10.0.%d.%d", b.API.revision/250, b.API.revision%250+1)
+		b.addresses++
+		p.Status.PodIP = fmt.Sprintf("10.0.%d.%d", b.addresses/250, b.addresses%250+1)
 		p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}}
 	}
 	status := corev1.ConditionFalse

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
@@ -17,13 +18,12 @@ import (
 	"coracle.local/libs/kinds"
 )
 
-// Update implements cluster.Calls.
+// Update writes an object, or one subresource of it if that is not empty.
 func (a *API) Update(_ context.Context, o kinds.Object, subresource string) (kinds.Object, error) {
 	k := a.kindOf(o)
 	if err := a.begin("update"+slash(subresource), k, o.GetNamespace(), o.GetName()); err != nil {
 		return nil, err
 	}
-	defer a.settle()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.update(k, clone(o), subresource)
@@ -81,19 +81,10 @@ func (a *API) part(o, old kinds.Object, subresource string) {
 		if a.kindOf(o).HasSubresource("status") {
 			reset(o, old, "Status")
 		}
-		if spec := specOf(o); spec != nil && !reflect.DeepEqual(spec, specOf(old)) {
+		if spec := Spec(o); spec != nil && !reflect.DeepEqual(spec, Spec(old)) {
 			o.SetGeneration(old.GetGeneration() + 1)
 		}
 	}
-}
-
-// specOf is an object's spec, nil if its kind has none.
-func specOf(o kinds.Object) any {
-	spec := reflect.ValueOf(o).Elem().FieldByName("Spec")
-	if !spec.IsValid() {
-		return nil
-	}
-	return spec.Interface()
 }
 
 // ends tells whether nothing keeps a deleted object any longer.
@@ -108,12 +99,11 @@ func (a *API) ends(o kinds.Object) bool {
 	return grace == nil || *grace == 0
 }
 
-// Patch implements cluster.Calls.
+// Patch changes an object, or one subresource of it if that is not empty.
 func (a *API) Patch(_ context.Context, k *kinds.Kind, namespace, name string, pt types.PatchType, data []byte, subresource string) (kinds.Object, error) {
 	if err := a.begin("patch"+slash(subresource), k, namespace, name); err != nil {
 		return nil, err
 	}
-	defer a.settle()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	old, err := a.find(k, namespace, name)
@@ -154,12 +144,11 @@ func patched(k *kinds.Kind, pt types.PatchType, before, data []byte) ([]byte, er
 	return nil, fmt.Errorf("patch type %q is not served", pt)
 }
 
-// Delete implements cluster.Calls.
+// Delete marks an object as deleted, and removes it once nothing keeps it.
 func (a *API) Delete(_ context.Context, k *kinds.Kind, namespace, name string, o metav1.DeleteOptions) error {
 	if err := a.begin("delete", k, namespace, name); err != nil {
 		return err
 	}
-	defer a.settle()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.delete(k, namespace, name, o)
@@ -179,7 +168,7 @@ func (a *API) delete(k *kinds.Kind, namespace, name string, options metav1.Delet
 	policyFinalizers(o, options.PropagationPolicy)
 	grace := graceOf(o, options)
 	if held := o.GetDeletionGracePeriodSeconds(); o.GetDeletionTimestamp() == nil || held != nil && grace < *held {
-		at := metav1.NewTime(a.Clock.Now().Add(seconds(grace)))
+		at := metav1.NewTime(a.Clock.Now().Add(time.Duration(grace) * time.Second))
 		o.SetDeletionTimestamp(&at)
 		o.SetDeletionGracePeriodSeconds(&grace)
 		if ns, ok := o.(*corev1.Namespace); ok {
@@ -229,12 +218,11 @@ func graceOf(o kinds.Object, options metav1.DeleteOptions) int64 {
 	return corev1.DefaultTerminationGracePeriodSeconds
 }
 
-// DeleteCollection implements cluster.Calls.
+// DeleteCollection deletes everything of a kind in a namespace.
 func (a *API) DeleteCollection(_ context.Context, k *kinds.Kind, namespace string, options metav1.DeleteOptions) error {
 	if err := a.begin("deletecollection", k, namespace, ""); err != nil {
 		return err
 	}
-	defer a.settle()
 	for _, o := range a.all(k, namespace) {
 		a.mu.Lock()
 		err := a.delete(k, o.GetNamespace(), o.GetName(), options)

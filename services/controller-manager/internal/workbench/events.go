@@ -1,9 +1,10 @@
-package apitest
+package workbench
 
 import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
 	"coracle.local/libs/kinds"
@@ -33,7 +34,7 @@ func (r recorder) Event(about runtime.Object, eventType, reason, message string)
 		if k := kinds.ForObject(o); k != nil {
 			name = k.Kind
 		}
-		name += " " + key(o).String()
+		name += " " + cache.MetaObjectToName(o).String()
 	}
 	r.api.mu.Lock()
 	defer r.api.mu.Unlock()
