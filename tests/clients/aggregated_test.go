@@ -31,7 +31,7 @@ func TestSampleAPIServer(t *testing.T) {
 		t.Skipf("this host has no address beside loopback: %v", err)
 	}
 	c := fixture.Start(t, cluster.Config{})
-	port := freePort(t)
+	port := fixture.FreePort(t)
 	start(t, sample, "--kubeconfig="+c.Kubeconfig, "--authentication-kubeconfig="+c.Kubeconfig, "--authorization-kubeconfig="+c.Kubeconfig,
 		"--etcd-servers="+c.Etcd, fmt.Sprintf("--secure-port=%d", port), "--cert-dir="+filepath.Join(t.TempDir(), "certs"))
 	aggregate(t, c, ip, port)

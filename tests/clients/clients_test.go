@@ -5,7 +5,6 @@ package clients
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,16 +108,6 @@ func run(t *testing.T, env []string, path string, args ...string) string {
 	}
 	t.Logf("%s %s\n%s", filepath.Base(path), strings.Join(args, " "), out)
 	return string(out)
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // runPod makes a pod and waits until it runs.

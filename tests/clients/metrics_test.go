@@ -28,7 +28,7 @@ func TestKubeStateMetrics(t *testing.T) {
 	path := program(t, "kube-state-metrics")
 	c := fixture.Start(t, cluster.Config{Nodes: 1})
 	runPod(t, c, "measured")
-	port, telemetry := freePort(t), freePort(t)
+	port, telemetry := fixture.FreePort(t), fixture.FreePort(t)
 	start(t, path, "--kubeconfig="+c.Kubeconfig, "--resources="+strings.Join(collectors, ","),
 		"--host=127.0.0.1", fmt.Sprintf("--port=%d", port), "--telemetry-host=127.0.0.1", fmt.Sprintf("--telemetry-port=%d", telemetry))
 	fixture.Eventually(t, 30*time.Second, "metrics of all that is there", func() bool {

@@ -31,7 +31,7 @@ func TestUpstreamComponents(t *testing.T) {
 		"--cluster-signing-cert-file="+keys("ca.crt"), "--cluster-signing-key-file="+keys("ca.key"), "--controllers=*")
 	start(t, scheduler, "--config="+schedulerConfig(t, c.Kubeconfig), "--secure-port=0")
 	start(t, kwok, "--kubeconfig="+c.Kubeconfig, "--manage-all-nodes=true", "--config="+program(t, "kwok.yaml"),
-		fmt.Sprintf("--server-address=127.0.0.1:%d", freePort(t)))
+		fmt.Sprintf("--server-address=127.0.0.1:%d", fixture.FreePort(t)))
 	for i := range 3 {
 		makeNode(t, c, fmt.Sprintf("kwok-%d", i))
 	}

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -47,7 +46,7 @@ func drop(t *testing.T, flags ...string) *dropped {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, peer, secure := d.port(), d.port(), d.port()
+	client, peer, secure := fixture.FreePort(d.t), fixture.FreePort(d.t), fixture.FreePort(d.t)
 	etcd := fmt.Sprintf("http://127.0.0.1:%d", client)
 	d.run("etcd", "--data-dir="+filepath.Join(d.dir, "etcd-data"), "--unsafe-no-fsync", "--listen-client-urls="+etcd,
 		"--advertise-client-urls="+etcd, fmt.Sprintf("--listen-peer-urls=http://127.0.0.1:%d", peer))
@@ -88,16 +87,6 @@ func (d *dropped) connect(keys *pki.Cluster, port int) {
 		_, err := d.clients.CoreV1().Namespaces().Get(context.Background(), "default", metav1.GetOptions{})
 		return err == nil
 	})
-}
-
-func (d *dropped) port() int {
-	d.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // run starts an executable until the test ends, when SIGTERM must end it well.

@@ -4,7 +4,6 @@ package upstream
 
 import (
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +52,7 @@ func Server(t testing.TB) string {
 // our cluster and more flags if need be, and returns how to reach it.
 func Start(t testing.TB, c *fixture.Cluster, etcd string, flags ...string) *rest.Config {
 	t.Helper()
-	port := FreePort(t)
+	port := fixture.FreePort(t)
 	key := func(name string) string { return filepath.Join(c.Keys, name) }
 	cmd := exec.Command(Server(t), append([]string{
 		"--etcd-servers=" + etcd, "--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port),
@@ -107,15 +106,4 @@ func tail(path string) string {
 	}
 	lines := strings.Split(string(b), "\n")
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
-}
-
-// FreePort is a port that nobody listens on at this moment.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
