@@ -106,9 +106,15 @@ func TestAddressesOfServices(t *testing.T) {
 	parentIs(t, c, ip, "")
 
 	// Reservations survive.
+	if _, err = services.Update(ctx, exposing("named", 30007), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	c.Stop()
 	c = fixture.Start(t, cfg)
 	if _, err := publish(c, newService("second", "10.0.0.2")); err == nil || !strings.Contains(err.Error(), "provided IP is already allocated") {
+		t.Errorf("after a restart: %v", err)
+	}
+	if _, err := publish(c, exposing("second", 30007)); err == nil || !strings.Contains(err.Error(), "provided port is already allocated") {
 		t.Errorf("after a restart: %v", err)
 	}
 	useUp(t, c)
