@@ -31,11 +31,13 @@ func validateItems(p *field.Path, items []corev1.KeyToPath) field.ErrorList {
 func validateItem(p *field.Path, item *corev1.KeyToPath) field.ErrorList {
 	errs := check.Set(p, "key", item.Key, "path", item.Path)
 	errs = append(errs, check.NotReserved(p.Child("path"), item.Path)...)
-	return append(errs, check.FileMode(p.Child("mode"), item.Mode)...)
+	errs = append(errs, check.FileMode(p.Child("mode"), item.Mode)...)
+	return append(errs, check.FileUser(p.Child("user"), item.User)...)
 }
 
 func validateDownwardAPIVolume(p *field.Path, source *corev1.DownwardAPIVolumeSource) field.ErrorList {
 	errs := check.FileMode(p.Child("defaultMode"), source.DefaultMode)
+	errs = append(errs, check.FileUser(p.Child("defaultUser"), source.DefaultUser)...)
 	for i := range source.Items {
 		errs = append(errs, validateDownwardAPIFile(p, &source.Items[i])...)
 	}
@@ -56,7 +58,8 @@ func validateDownwardAPIFile(p *field.Path, file *corev1.DownwardAPIVolumeFile) 
 	default:
 		errs = append(errs, field.Required(p, "one of fieldRef and resourceFieldRef is required"))
 	}
-	return append(errs, check.FileMode(p.Child("mode"), file.Mode)...)
+	errs = append(errs, check.FileMode(p.Child("mode"), file.Mode)...)
+	return append(errs, check.FileUser(p.Child("user"), file.User)...)
 }
 
 // projection checks the sources of one projected volume, which share a
@@ -70,6 +73,7 @@ type projection struct {
 
 func validateProjected(p *field.Path, source *corev1.ProjectedVolumeSource, allow Allowances) field.ErrorList {
 	v := &projection{path: p, allow: allow, taken: sets.Set[string]{}, errs: check.FileMode(p.Child("defaultMode"), source.DefaultMode)}
+	v.errs = append(v.errs, check.FileUser(p.Child("defaultUser"), source.DefaultUser)...)
 	for i := range source.Sources {
 		v.source(p.Child("sources").Index(i), &source.Sources[i])
 	}
@@ -146,6 +150,7 @@ func (v *projection) token(p *field.Path, source *corev1.ServiceAccountTokenProj
 	case !v.allow.NonLocalTokenPath:
 		v.errs = append(v.errs, check.NotReserved(v.path.Child("path"), source.Path)...)
 	}
+	v.errs = append(v.errs, check.FileUser(p.Child("user"), source.User)...)
 }
 
 func (v *projection) trustBundle(p *field.Path, source *corev1.ClusterTrustBundleProjection) {
@@ -173,6 +178,7 @@ func (v *projection) trustBundle(p *field.Path, source *corev1.ClusterTrustBundl
 		v.errs = append(v.errs, field.Required(p, "either name or signerName must be specified"))
 	}
 	v.errs = append(v.errs, check.Set(p, "path", source.Path)...)
+	v.errs = append(v.errs, check.FileUser(p.Child("user"), source.User)...)
 	v.errs = append(v.errs, check.NotReserved(p.Child("path"), source.Path)...)
 	v.take(source.Path, source.Path)
 }
@@ -182,6 +188,7 @@ func (v *projection) certificate(p *field.Path, source *corev1.PodCertificatePro
 	if source.UserAnnotations != nil {
 		v.errs = append(v.errs, validateUserAnnotations(p.Child("userAnnotations"), source.UserAnnotations)...)
 	}
+	v.errs = append(v.errs, check.FileUser(p.Child("user"), source.User)...)
 	v.errs = append(v.errs, check.OneOf(p.Child("keyType"), source.KeyType,
 		"RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")...)
 	if seconds := source.MaxExpirationSeconds; seconds != nil {

@@ -76,6 +76,7 @@ func validateVolumeSource(p *field.Path, volume *corev1.Volume, meta *metav1.Obj
 	u.Member(s.Secret != nil, "secret", func(p *field.Path) field.ErrorList {
 		errs := check.Set(p, "secretName", s.Secret.SecretName)
 		errs = append(errs, check.FileMode(p.Child("defaultMode"), s.Secret.DefaultMode)...)
+		errs = append(errs, check.FileUser(p.Child("defaultUser"), s.Secret.DefaultUser)...)
 		return append(errs, validateItems(p, s.Secret.Items)...)
 	})
 	u.Member(s.NFS != nil, "nfs", validateNFS(s.NFS))
@@ -130,6 +131,7 @@ func validateVolumeSourceMore(u *check.Union, s *corev1.VolumeSource) {
 	u.Member(s.ConfigMap != nil, "configMap", func(p *field.Path) field.ErrorList {
 		errs := check.Set(p, "name", s.ConfigMap.Name)
 		errs = append(errs, check.FileMode(p.Child("defaultMode"), s.ConfigMap.DefaultMode)...)
+		errs = append(errs, check.FileUser(p.Child("defaultUser"), s.ConfigMap.DefaultUser)...)
 		return append(errs, validateItems(p, s.ConfigMap.Items)...)
 	})
 	if v := s.AzureFile; v != nil {

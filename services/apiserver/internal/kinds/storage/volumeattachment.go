@@ -2,6 +2,7 @@ package storage
 
 import (
 	"math"
+	"strings"
 
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
@@ -40,10 +41,7 @@ func VolumeAttachment() strategy.Kind[*storagev1.VolumeAttachment] {
 			return append(validateAttachment(a), validateAttacher(specPath.Child("attacher"), a.Spec.Attacher)...)
 		},
 		ValidateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
-			var errs field.ErrorList
-			if a.Spec.Attacher == "" {
-				errs = append(errs, field.Required(specPath.Child("attacher"), ""))
-			}
+			errs := validateChangedAttacher(specPath.Child("attacher"), a.Spec.Attacher)
 			errs = append(errs, validateAttachment(a)...)
 			return append(errs, check.Fixed(specPath, a.Spec, old.Spec)...)
 		},
@@ -79,6 +77,19 @@ func validateAttacher(p *field.Path, name string) field.ErrorList {
 		errs = append(errs, field.TooLong(p, "", maxAttacher))
 	}
 	return errs
+}
+
+// validateChangedAttacher is validateAttacher in an update, where upstream's older
+// rules count.
+func validateChangedAttacher(p *field.Path, name string) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(p, "")}
+	}
+	var errs field.ErrorList
+	if len(name) > maxAttacher {
+		errs = append(errs, field.TooLong(p, "", maxAttacher))
+	}
+	return append(errs, check.All(p, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
 }
 
 func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
