@@ -3,10 +3,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"math/big"
 	"net"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -164,4 +166,41 @@ func TestPortsOfTwoServers(t *testing.T) {
 		}
 	}
 	history.Services(t, etcd, ports.Base, false)
+}
+
+// nobodys is a record without ports, as it is stored.
+const nobodys = "k8s\x00\n\x15\n\x02v1\x12\x0fRangeAllocation\x12\x0f\n\x00\x12\x0b30000-32767\x1a\x00\"\x00"
+
+// TestPortsAreRepaired takes the record of ports away, and what is in it.
+func TestPortsAreRepaired(t *testing.T) {
+	servers, etcd := twoServers(t, apiserver.DefaultNodePorts)
+	ctx := context.Background()
+	const key = "/registry/ranges/servicenodeports"
+	create := func(server int, s *corev1.Service) {
+		t.Helper()
+		if _, err := servers[server].Create(ctx, s, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	recorded := func() string {
+		r, err := etcd.Get(ctx, key)
+		if err != nil || len(r.Kvs) == 0 {
+			return fmt.Sprint(err)
+		}
+		bits := new(big.Int).SetBytes(history.Stored(t, r.Kvs[0].Value, &corev1.RangeAllocation{}).Data)
+		return bits.Rsh(bits, 100).Text(2) // from port 30100 on
+	}
+	create(0, exposing("a", 30100))
+	if _, err := etcd.Delete(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	create(1, exposing("b", 30101))
+	if got := recorded(); got != "11" {
+		t.Errorf("after the record was lost: %s", got)
+	}
+	if _, err := etcd.Put(ctx, key, nobodys); err != nil {
+		t.Fatal(err)
+	}
+	create(1, newService("c"))
+	fixture.Eventually(t, 20*time.Second, "recorded again", func() bool { return recorded() == "11" })
 }

@@ -62,11 +62,11 @@ func (h *services) take(e *clientv3.Event) {
 	case folder == "ipaddresses":
 		h.addresses[name] = !gone
 	case folder == "ranges":
-		h.record.SetBytes(stored(h.TB, e, &corev1.RangeAllocation{}).Data)
+		h.record.SetBytes(Stored(h.TB, e.Kv.Value, &corev1.RangeAllocation{}).Data)
 	case strings.HasPrefix(name, "specs/") && gone:
 		delete(h.services, name)
 	case strings.HasPrefix(name, "specs/"):
-		h.services[name] = stored(h.TB, e, &corev1.Service{})
+		h.services[name] = Stored(h.TB, e.Kv.Value, &corev1.Service{})
 		h.addressed(name)
 	}
 }
@@ -99,11 +99,11 @@ func (h *services) addressed(service string) {
 	}
 }
 
-// stored decodes what is stored in upstream's envelope.
-func stored[T interface{ Unmarshal([]byte) error }](t testing.TB, e *clientv3.Event, into T) T {
+// Stored decodes what is stored in upstream's envelope.
+func Stored[T interface{ Unmarshal([]byte) error }](t testing.TB, value []byte, into T) T {
 	t.Helper()
 	var u runtime.Unknown
-	err := u.Unmarshal(e.Kv.Value[len("k8s\x00"):])
+	err := u.Unmarshal(value[len("k8s\x00"):])
 	if err == nil {
 		err = into.Unmarshal(u.Raw)
 	}
