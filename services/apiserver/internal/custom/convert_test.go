@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"coracle.local/services/apiserver/internal/golden"
 )
 
 // swap is a webhook that calls a in v1beta1 what is b in v1.
@@ -46,8 +48,7 @@ func (s *swap) Post(ctx context.Context, _ *apiextensionsv1.WebhookClientConfig,
 }
 
 func TestConversionByWebhook(t *testing.T) {
-	var s suite
-	load(t, "testdata/versions.yaml", &s)
+	s := golden.Load[suite](t, "testdata/versions.yaml")
 	url := "https://localhost/convert"
 	s.Definition.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{
 		Strategy: apiextensionsv1.WebhookConverter,
@@ -94,8 +95,7 @@ func TestConversionByWebhook(t *testing.T) {
 }
 
 func TestTypes(t *testing.T) {
-	var s suite
-	load(t, "testdata/values.yaml", &s)
+	s := golden.Load[suite](t, "testdata/values.yaml")
 	d := compiledOf(t, s.Definition, Options{})
 	types, err := d.Types(d.Storage())
 	if err != nil {
@@ -131,8 +131,7 @@ func TestTypes(t *testing.T) {
 // TestRulesSeeTheKindOfBoth: objects on their way through the registry do not
 // say what they are, and a rule may ask both versions of one.
 func TestRulesSeeTheKindOfBoth(t *testing.T) {
-	var s suite
-	load(t, "testdata/versions.yaml", &s)
+	s := golden.Load[suite](t, "testdata/versions.yaml")
 	for i := range s.Definition.Spec.Versions {
 		s.Definition.Spec.Versions[i].Schema.OpenAPIV3Schema.XValidations = apiextensionsv1.ValidationRules{{Rule: "self.kind == oldSelf.kind && self.apiVersion == oldSelf.apiVersion"}}
 	}

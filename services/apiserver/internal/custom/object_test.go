@@ -9,12 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"coracle.local/libs/kinds"
+
+	"coracle.local/services/apiserver/internal/golden"
 )
 
 func things(t *testing.T, o Options) (d *Definition, v1beta1, v1 *kinds.Kind) {
 	t.Helper()
-	var s suite
-	load(t, "testdata/versions.yaml", &s)
+	s := golden.Load[suite](t, "testdata/versions.yaml")
 	d = compiledOf(t, s.Definition, o)
 	return d, kindOf(t, d, "v1beta1"), kindOf(t, d, "v1")
 }
@@ -141,8 +142,7 @@ func TestKinds(t *testing.T) {
 }
 
 func TestScaleAndFields(t *testing.T) {
-	var s suite
-	load(t, "testdata/subresources.yaml", &s)
+	s := golden.Load[suite](t, "testdata/subresources.yaml")
 	d := compiledOf(t, s.Definition, Options{})
 	k := kindOf(t, d, "")
 	if want := []string{"status", "scale"}; !reflect.DeepEqual(k.Subresources, want) {

@@ -1,12 +1,15 @@
 package custom
 
-import "testing"
+import (
+	"testing"
+
+	"coracle.local/services/apiserver/internal/golden"
+)
 
 // TestRulesAreDropped: the rules of many definitions are not all kept, and are
 // the same when they come back.
 func TestRulesAreDropped(t *testing.T) {
-	var s suite
-	load(t, "testdata/rules.yaml", &s)
+	s := golden.Load[suite](t, "testdata/rules.yaml")
 	before := rules.Len()
 	d := compiledOf(t, s.Definition, Options{})
 	v := d.versions[0]

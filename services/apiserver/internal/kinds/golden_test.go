@@ -2,16 +2,8 @@ package kinds
 
 import (
 	"encoding/json"
-	"flag"
-	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
-	"sort"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,109 +14,29 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"sigs.k8s.io/yaml"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/golden"
 	"coracle.local/services/apiserver/internal/kinds/check"
 	"coracle.local/services/apiserver/internal/kinds/core"
 	"coracle.local/services/apiserver/internal/strategy"
-)
-
-// record names a server of upstream, without admission plugins, that the
-// answers are taken from again:
-//
-//	go test ./internal/kinds -run TestGolden -record https://HOST:PORT -token TOKEN
-var (
-	record = flag.String("record", "", "upstream's server to record the answers of")
-	token  = flag.String("token", "", "bearer token for it")
 )
 
 // suite is a file of testdata: one object, and what becomes of it if some of
 // its fields are set to something else.
 type suite struct {
 	Object map[string]any `json:"object"`
-	Cases  []testCase     `json:"cases"`
-}
-
-// testCase creates the object with Set, and then writes it with Update, through
-// the subresource Sub if there is one. The keys of both are paths such as
-// spec/containers/0/image; a null deletes.
-type testCase struct {
-	Name   string         `json:"name"`
-	Set    map[string]any `json:"set,omitempty"`
-	Update map[string]any `json:"update,omitempty"`
-	Sub    string         `json:"sub,omitempty"`
-}
-
-// answer is what upstream said to a case. Of two writes it is the second's.
-type answer struct {
-	Name     string         `json:"name"`
-	Message  string         `json:"message,omitempty"`
-	Warnings []string       `json:"warnings,omitempty"`
-	Object   map[string]any `json:"object,omitempty"`
-	Cells    []any          `json:"cells,omitempty"`
-}
-
-// uid stands for whatever UID an object has got.
-const uid = "00000000-0000-0000-0000-000000000000"
-
-var anyUID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
-
-// golden is what upstream said to a suite.
-type golden struct {
-	Columns []metav1.TableColumnDefinition `json:"columns,omitempty"`
-	Answers []answer                       `json:"answers"`
+	Cases  []golden.Case  `json:"cases"`
 }
 
 // TestGolden compares every kind's behaviour with what upstream's server has
 // answered to the same writes.
 func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	strategies := Strategies()
-	for _, file := range files {
-		if strings.HasSuffix(file, ".golden.yaml") {
-			continue
-		}
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			var s suite
-			load(t, file, &s)
-			goldenFile := strings.TrimSuffix(file, ".yaml") + ".golden.yaml"
-			if *record != "" {
-				save(t, goldenFile, recordSuite(t, &s))
-			}
-			var g golden
-			load(t, goldenFile, &g)
-			replay(t, strategies, &s, &g)
-		})
-	}
+	golden.Test(t, recordSuite, func(t *testing.T, s *suite, g *golden.Answers) { replay(t, strategies, s, g) })
 }
 
-func load(t *testing.T, file string, into any) {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := yaml.UnmarshalStrict(data, into); err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-}
-
-func save(t *testing.T, file string, value any) {
-	t.Helper()
-	data, err := yaml.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func replay(t *testing.T, strategies map[*kinds.Kind]*strategy.Erased, s *suite, g *golden) {
+func replay(t *testing.T, strategies map[*kinds.Kind]*strategy.Erased, s *suite, g *golden.Answers) {
 	k := kindOf(t, s.Object)
 	if len(g.Answers) != len(s.Cases) {
 		t.Fatalf("%d cases and %d answers: record them again", len(s.Cases), len(g.Answers))
@@ -133,7 +45,7 @@ func replay(t *testing.T, strategies map[*kinds.Kind]*strategy.Erased, s *suite,
 		t.Run(c.Name, func(t *testing.T) {
 			want := g.Answers[i]
 			got := answerOf(t, k, strategies[k], s.Object, c, &want)
-			if k.Kind == "CustomResourceDefinition" && unordered(got.Message) == unordered(want.Message) {
+			if k.Kind == "CustomResourceDefinition" && golden.Unordered(got.Message) == golden.Unordered(want.Message) {
 				got.Message = want.Message // upstream goes through a schema in the order of a map
 				slices.Sort(got.Warnings)
 				slices.Sort(want.Warnings)
@@ -148,13 +60,6 @@ func replay(t *testing.T, strategies map[*kinds.Kind]*strategy.Erased, s *suite,
 	}
 }
 
-// unordered is a message whose errors are in one order.
-func unordered(message string) string {
-	parts := strings.Split(strings.NewReplacer("[spec", ", spec", "]", "").Replace(message), ", ")
-	sort.Strings(parts)
-	return strings.Join(parts, ", ")
-}
-
 func kindOf(t *testing.T, object map[string]any) *kinds.Kind {
 	t.Helper()
 	gvk := schema.FromAPIVersionAndKind(object["apiVersion"].(string), object["kind"].(string))
@@ -166,11 +71,11 @@ func kindOf(t *testing.T, object map[string]any) *kinds.Kind {
 }
 
 // answerOf runs a case as the registry does, without admission and storage.
-func answerOf(t *testing.T, k *kinds.Kind, s *strategy.Erased, object map[string]any, c testCase, want *answer) answer {
+func answerOf(t *testing.T, k *kinds.Kind, s *strategy.Erased, object map[string]any, c golden.Case, want *golden.Answer) golden.Answer {
 	t.Helper()
-	got := answer{Name: c.Name}
-	obj := decode(t, k, with(object, c.Set))
-	obj.SetUID(uid)
+	got := golden.Answer{Name: c.Name}
+	obj := decode(t, k, golden.With(object, c.Set))
+	obj.SetUID(golden.UID)
 	obj.SetCreationTimestamp(metav1.Now().Rfc3339Copy())
 	obj.SetGeneration(0)
 	call(s.Default, obj)
@@ -204,7 +109,7 @@ func answerOf(t *testing.T, k *kinds.Kind, s *strategy.Erased, object map[string
 		if s.Reread != nil {
 			s.Reread(old)
 		}
-		obj = decode(t, k, with(encode(t, old), c.Update))
+		obj = decode(t, k, golden.With(encode(t, old), c.Update))
 		errs, got.Warnings = update(s, obj, old, c.Sub)
 	}
 	if len(errs) > 0 {
@@ -214,7 +119,7 @@ func answerOf(t *testing.T, k *kinds.Kind, s *strategy.Erased, object map[string
 	read := readBack(t, k, obj)
 	call(s.Default, read)
 	got.Object = stable(encode(t, read))
-	got.Cells = cellsOf(t, s, obj)
+	got.Cells = golden.Cells(t, s, obj)
 	return got
 }
 
@@ -321,58 +226,9 @@ func encode(t *testing.T, obj kinds.Object) map[string]any {
 	return object
 }
 
-// with is a copy of the object with some fields set.
-func with(object map[string]any, set map[string]any) map[string]any {
-	data, err := json.Marshal(object)
-	if err != nil {
-		panic(err)
-	}
-	var changed any
-	if err := json.Unmarshal(data, &changed); err != nil {
-		panic(err)
-	}
-	for path, value := range set {
-		changed = setAt(changed, strings.Split(path, "/"), value)
-	}
-	return changed.(map[string]any)
-}
-
-func setAt(at any, path []string, value any) any {
-	if len(path) == 0 {
-		return value
-	}
-	key := strings.ReplaceAll(path[0], "~1", "/")
-	if list, ok := at.([]any); ok {
-		i, err := strconv.Atoi(key)
-		if err != nil {
-			panic(fmt.Sprintf("%q is no index", key))
-		}
-		if i == len(list) {
-			return append(list, setAt(nil, path[1:], value))
-		}
-		list[i] = setAt(list[i], path[1:], value)
-		return list
-	}
-	m, _ := at.(map[string]any)
-	if m == nil {
-		m = map[string]any{}
-	}
-	if value == nil && len(path) == 1 {
-		delete(m, key)
-		return m
-	}
-	m[key] = setAt(m[key], path[1:], value)
-	return m
-}
-
 // stable is an object without what differs from one run to the next.
 func stable(object map[string]any) map[string]any {
-	if meta, ok := object["metadata"].(map[string]any); ok {
-		for _, key := range []string{"uid", "creationTimestamp", "resourceVersion", "managedFields", "selfLink"} {
-			delete(meta, key)
-		}
-	}
-	return withoutTimes(object).(map[string]any)
+	return withoutTimes(golden.Stable(object)).(map[string]any)
 }
 
 func withoutTimes(value any) any {
@@ -419,34 +275,3 @@ func allocated(obj kinds.Object, theirs map[string]any) {
 		panic(err)
 	}
 }
-
-func cellsOf(t *testing.T, s *strategy.Erased, obj kinds.Object) []any {
-	t.Helper()
-	data, err := json.Marshal(s.Cells(obj))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cells []any
-	if err := json.Unmarshal(data, &cells); err != nil {
-		t.Fatal(err)
-	}
-	return timeless(s.Columns, cells)
-}
-
-// timeless are the cells without those that tell the time.
-func timeless(columns []metav1.TableColumnDefinition, cells []any) []any {
-	// Upstream fills a column too many for IPAddress.
-	cells = cells[:min(len(cells), len(columns))]
-	for i := range cells {
-		switch columns[i].Name {
-		case "Age", "Created At", "Last Seen", "First Seen", "Duration", "TimeAdded", "Last Schedule", "Restarts":
-			if text, ok := cells[i].(string); ok && ago.MatchString(text) {
-				cells[i] = ago.ReplaceAllString(text, "0s")
-			}
-		}
-	}
-	return cells
-}
-
-// ago is how long ago something was, or when.
-var ago = regexp.MustCompile(`([0-9]+(y|d|h|m|s))+|[0-9T:-]+Z`)
