@@ -92,15 +92,15 @@ func TestOnePortIsOneServices(t *testing.T) {
 	servers, etcd := twoServers(t, apiserver.DefaultNodePorts)
 	for round := range 40 {
 		port := int32(30100 + round)
-		make, want := exposing, fmt.Sprintf("spec.ports[0].nodePort: Invalid value: %d: provided port is already allocated", port)
+		service, want := exposing, fmt.Sprintf("spec.ports[0].nodePort: Invalid value: %d: provided port is already allocated", port)
 		if round%2 == 1 {
-			make, want = checkedAt, fmt.Sprintf("failed to allocate requested HealthCheck NodePort %d: provided port is already allocated", port)
+			service, want = checkedAt, fmt.Sprintf("failed to allocate requested HealthCheck NodePort %d: provided port is already allocated", port)
 		}
 		var errs [2]error
 		var group sync.WaitGroup
 		for i, s := range servers {
 			group.Go(func() {
-				_, errs[i] = s.Create(context.Background(), make(fmt.Sprintf("s%d-%d", round, i), port), metav1.CreateOptions{})
+				_, errs[i] = s.Create(context.Background(), service(fmt.Sprintf("s%d-%d", round, i), port), metav1.CreateOptions{})
 			})
 		}
 		group.Wait()

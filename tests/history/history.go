@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// services is what Services have, from one change in etcd to the next.
-type services struct {
+// state is what Services have, from one change in etcd to the next.
+type state struct {
 	testing.TB
 	base      int // of the range of node ports
 	ahead     bool
@@ -36,7 +36,7 @@ func Services(t testing.TB, etcd *clientv3.Client, base int, ahead bool) {
 	if _, err := etcd.Put(ctx, end, ""); err != nil {
 		t.Fatal(err)
 	}
-	h := &services{TB: t, base: base, ahead: ahead, addresses: map[string]bool{}, services: map[string]*corev1.Service{}, record: new(big.Int)}
+	h := &state{TB: t, base: base, ahead: ahead, addresses: map[string]bool{}, services: map[string]*corev1.Service{}, record: new(big.Int)}
 	for r := range etcd.Watch(ctx, "/registry/", clientv3.WithPrefix(), clientv3.WithRev(1)) {
 		if err := r.Err(); err != nil {
 			t.Fatal(err)
@@ -52,7 +52,7 @@ func Services(t testing.TB, etcd *clientv3.Client, base int, ahead bool) {
 	t.Fatal("the history has no end")
 }
 
-func (h *services) take(e *clientv3.Event) {
+func (h *state) take(e *clientv3.Event) {
 	if e.Kv.ModRevision != h.revision {
 		h.check()
 		h.revision = e.Kv.ModRevision
@@ -72,7 +72,7 @@ func (h *services) take(e *clientv3.Event) {
 }
 
 // check looks at the state that one revision left.
-func (h *services) check() {
+func (h *state) check() {
 	ports := new(big.Int)
 	for name, s := range h.services {
 		h.addressed(name)
@@ -91,7 +91,7 @@ func (h *services) check() {
 	}
 }
 
-func (h *services) addressed(service string) {
+func (h *state) addressed(service string) {
 	for _, ip := range h.services[service].Spec.ClusterIPs {
 		if ip != corev1.ClusterIPNone && !h.addresses[ip] {
 			h.Errorf("at revision %d %s is without IPAddress %s", h.revision, service, ip)
