@@ -37,15 +37,15 @@ func (r reporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan
 
 func (reporter) Shutdown(context.Context) error { return nil }
 
-// OTLP returns an exporter to the endpoint that OpenTelemetry's environment
-// variables name, nil if they name none.
-func OTLP(ctx context.Context) (sdktrace.SpanExporter, error) {
+// Open returns a component's tracer that exports to where told, and also to the
+// endpoint that OpenTelemetry's environment variables name, if they name one.
+func Open(ctx context.Context, component string, to sdktrace.SpanExporter) (*Tracer, error) {
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
-		return nil, nil
+		return New(component, to), nil
 	}
-	e, err := otlptracegrpc.New(ctx)
+	otlp, err := otlptracegrpc.New(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the OTLP endpoint: %w", err)
 	}
-	return e, nil
+	return New(component, to, otlp), nil
 }

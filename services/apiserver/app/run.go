@@ -68,13 +68,9 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	s := &server{cfg: cfg, traces: trace.NewStore(), ready: make(chan struct{})}
-	otlp, err := trace.OTLP(ctx)
+	tracer, err := trace.Open(ctx, "apiserver", s.traces)
 	if err != nil {
 		return err
-	}
-	tracer := trace.New("apiserver", s.traces)
-	if otlp != nil {
-		tracer = trace.New("apiserver", s.traces, otlp)
 	}
 	defer func() { _ = tracer.Shutdown(context.WithoutCancel(ctx)) }()
 	if err := s.assemble(ctx, tracer); err != nil {

@@ -33,7 +33,7 @@ func Run(ctx context.Context, cfg Config) error {
 		defer func() { _ = conn.Close() }()
 		cfg.Conn = conn
 		if cfg.Tracer == nil {
-			tracer, err := newTracer(ctx, conn)
+			tracer, err := trace.Open(ctx, "controller-manager", trace.Reporter(conn.GRPC()))
 			if err != nil {
 				return err
 			}
@@ -42,17 +42,6 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 	}
 	return run(ctx, cfg)
-}
-
-func newTracer(ctx context.Context, conn *client.Conn) (*trace.Tracer, error) {
-	otlp, err := trace.OTLP(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if otlp == nil {
-		return trace.New("controller-manager", trace.Reporter(conn.GRPC())), nil
-	}
-	return trace.New("controller-manager", trace.Reporter(conn.GRPC()), otlp), nil
 }
 
 // manager is what is put together before anything runs.

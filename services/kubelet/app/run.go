@@ -49,7 +49,7 @@ func Run(ctx context.Context, cfg Config) error {
 		defer func() { _ = conn.Close() }()
 		cfg.Conn = conn
 		if cfg.Tracer == nil {
-			tracer, err := newTracer(ctx, conn)
+			tracer, err := trace.Open(ctx, "kubelet", trace.Reporter(conn.GRPC()))
 			if err != nil {
 				return err
 			}
@@ -69,17 +69,6 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	return k.run(ctx)
-}
-
-func newTracer(ctx context.Context, conn *client.Conn) (*trace.Tracer, error) {
-	otlp, err := trace.OTLP(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if otlp == nil {
-		return trace.New("kubelet", trace.Reporter(conn.GRPC())), nil
-	}
-	return trace.New("kubelet", trace.Reporter(conn.GRPC()), otlp), nil
 }
 
 // kubelet are the parts, put together by newKubelet and then by wireDocker or

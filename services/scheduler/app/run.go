@@ -35,7 +35,7 @@ func Run(ctx context.Context, cfg Config) error {
 		defer func() { _ = conn.Close() }()
 		cfg.Conn = conn
 		if cfg.Tracer == nil {
-			tracer, err := newTracer(ctx, conn)
+			tracer, err := trace.Open(ctx, "scheduler", trace.Reporter(conn.GRPC()))
 			if err != nil {
 				return err
 			}
@@ -44,17 +44,6 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 	}
 	return run(ctx, cfg)
-}
-
-func newTracer(ctx context.Context, conn *client.Conn) (*trace.Tracer, error) {
-	otlp, err := trace.OTLP(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if otlp == nil {
-		return trace.New("scheduler", trace.Reporter(conn.GRPC())), nil
-	}
-	return trace.New("scheduler", trace.Reporter(conn.GRPC()), otlp), nil
 }
 
 func run(ctx context.Context, cfg Config) error {
