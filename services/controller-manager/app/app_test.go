@@ -21,6 +21,7 @@ import (
 
 	"coracle.local/libs/apitest"
 	"coracle.local/libs/client"
+	"coracle.local/libs/election"
 	"coracle.local/libs/flags"
 	"coracle.local/libs/kinds"
 	controllersv1 "coracle.local/proto/coracle/controllers/v1"
@@ -132,8 +133,8 @@ func TestOnlyTheLeaderWorks(t *testing.T) {
 	api := apitest.New()
 	api.Seed(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 	first, second := config(t, api), config(t, api)
-	first.Election = &app.Election{Identity: "first", RetryPeriod: 20 * time.Millisecond}
-	second.Election = &app.Election{Identity: "second", RetryPeriod: 20 * time.Millisecond}
+	first.Election = &election.Config{Identity: "first", RetryPeriod: 20 * time.Millisecond}
+	second.Election = &election.Config{Identity: "second", RetryPeriod: 20 * time.Millisecond}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -192,7 +193,7 @@ func TestValidate(t *testing.T) {
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Election = &app.Election{}
+	cfg.Election = &election.Config{}
 	if err := cfg.Validate(); err == nil {
 		t.Fatal("an election without an identity")
 	}

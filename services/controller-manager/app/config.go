@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"coracle.local/libs/client"
+	"coracle.local/libs/election"
 	"coracle.local/libs/trace"
 	"coracle.local/services/controller-manager/internal/certificates"
 )
@@ -43,7 +44,7 @@ type Config struct {
 	// reports to the API server if Conn is nil too, and else none.
 	Tracer *trace.Tracer
 	// Election, if set, has several managers agree on who of them works.
-	Election *Election
+	Election *election.Config
 	// Clock is the real one by default.
 	Clock clock.WithTicker
 
@@ -116,20 +117,6 @@ func AllSigners(a Authority) map[string]Authority {
 	return out
 }
 
-// Election says how managers agree on who works. The times have upstream's
-// defaults.
-type Election struct {
-	// Identity names this process among the candidates; it must be unique.
-	Identity string
-	// Namespace and Name of the Lease; by default kube-system and
-	// kube-controller-manager.
-	Namespace, Name string
-	// LeaseDuration is how long a leader that is not heard of stays leader,
-	// RenewDeadline how long it tries to be heard before it gives up,
-	// RetryPeriod how often everybody tries.
-	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
-}
-
 // Validate says what is missing or cannot be.
 func (c *Config) Validate() error {
 	switch {
@@ -194,14 +181,5 @@ func (c *Config) complete() {
 	orElse(&c.LegacyTokenCleanUpPeriod, 365*24*time.Hour)
 	orElse(&c.ClaimSyncPeriod, 15*time.Second)
 	orElse(&c.SigningDuration, 365*24*time.Hour)
-	if c.Election == nil {
-		return
-	}
-	e := *c.Election
-	orElse(&e.Namespace, "kube-system")
-	orElse(&e.Name, "kube-controller-manager")
-	orElse(&e.LeaseDuration, 15*time.Second)
-	orElse(&e.RenewDeadline, 10*time.Second)
-	orElse(&e.RetryPeriod, 2*time.Second)
-	c.Election = &e
+	c.Election = c.Election.WithDefaults("kube-controller-manager")
 }

@@ -10,10 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"coracle.local/libs/election"
 	"coracle.local/libs/flags"
 	"coracle.local/libs/pki"
 	"coracle.local/libs/serve"
@@ -41,8 +41,7 @@ type Flags struct {
 	address                 string
 	port                    int
 	files                   serve.TLSFiles
-	elect                   bool
-	election                Election
+	election                election.Flags
 	rootCA, accountKey      string
 	clusterCIDR, serviceIPs string
 	collect                 bool
@@ -101,12 +100,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	}
 	const mirroring = "endpointslice-mirroring-controller"
 	f.workers[mirroring] = fs.Int("mirroring-concurrent-service-endpoint-syncs", 0, "how many keys "+mirroring+" works on at once")
-	fs.BoolVar(&f.elect, "leader-elect", true, "work only while holding a Lease, so that several managers can run")
-	fs.StringVar(&f.election.Name, "leader-elect-resource-name", "kube-controller-manager", "the Lease's name")
-	fs.StringVar(&f.election.Namespace, "leader-elect-resource-namespace", "kube-system", "the Lease's namespace")
-	fs.DurationVar(&f.election.LeaseDuration, "leader-elect-lease-duration", 0, "how long a silent leader stays leader (default 15s)")
-	fs.DurationVar(&f.election.RenewDeadline, "leader-elect-renew-deadline", 0, "how long a leader tries to renew before it gives up (default 10s)")
-	fs.DurationVar(&f.election.RetryPeriod, "leader-elect-retry-period", 0, "how often candidates try (default 2s)")
+	f.election.Add(fs, "kube-controller-manager", "managers")
 }
 
 // Config makes a Config of the flags once they are parsed, and opens the port.
@@ -155,13 +149,8 @@ func (f *Flags) Config(log *zap.Logger) (Config, error) {
 			log.Warn("controller is not part of this manager and does not run", zap.String("controller", name))
 		}
 	}
-	if f.elect {
-		host, err := os.Hostname()
-		if err != nil {
-			return cfg, fmt.Errorf("the host name: %w", err)
-		}
-		f.election.Identity = host + "_" + uuid.NewString()
-		cfg.Election = &f.election
+	if cfg.Election, err = f.election.Config(); err != nil {
+		return cfg, err
 	}
 	if err := cfg.Validate(); err != nil || f.port == 0 {
 		return cfg, err

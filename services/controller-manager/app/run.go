@@ -2,15 +2,13 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
-	"k8s.io/client-go/tools/leaderelection"
 
 	"coracle.local/libs/client"
+	"coracle.local/libs/election"
 	"coracle.local/libs/serve"
 	"coracle.local/libs/trace"
 	"coracle.local/services/controller-manager/internal/cluster"
@@ -73,7 +71,9 @@ func run(ctx context.Context, cfg Config) error {
 	if err := loop.RegisterDepths(registry, m.loops); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	parts := []func(context.Context) error{m.lead}
+	parts := []func(context.Context) error{func(ctx context.Context) error {
+		return election.Lead(ctx, cfg.Log, cfg.Conn, cfg.Election, m.work)
+	}}
 	if cfg.Listener != nil {
 		parts = append(parts, func(ctx context.Context) error {
 			return serve.Run(ctx, serve.Config{
@@ -108,52 +108,4 @@ func (m *manager) work(ctx context.Context) error {
 		parts = append(parts, l.Run)
 	}
 	return serve.All(ctx, parts...)
-}
-
-// errLeadLost ends a manager that another may have replaced: two at once would
-// do everything twice.
-var errLeadLost = errors.New("the lead is lost")
-
-// lead works while this process is the leader, which without an election it
-// always is.
-func (m *manager) lead(ctx context.Context) error {
-	e := m.cfg.Election
-	if e == nil {
-		return m.work(ctx)
-	}
-	// RunOrDie starts the work in a goroutine of its own and does not wait for
-	// it; ended says when it is over, and how.
-	var started atomic.Bool
-	ended := make(chan error, 1)
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock:          client.NewLeaseLock(m.cfg.Conn, e.Namespace, e.Name, e.Identity),
-		LeaseDuration: e.LeaseDuration, RenewDeadline: e.RenewDeadline, RetryPeriod: e.RetryPeriod,
-		ReleaseOnCancel: true, Name: e.Name,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(ctx context.Context) {
-				started.Store(true)
-				m.cfg.Log.Info("leading", zap.String("identity", e.Identity))
-				ended <- m.work(ctx)
-			},
-			OnStoppedLeading: func() {},
-			OnNewLeader: func(identity string) {
-				if identity != e.Identity {
-					m.cfg.Log.Info("another controller manager leads", zap.String("leader", identity))
-				}
-			},
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("stand for election: %w", err)
-	}
-	elector.Run(ctx)
-	if started.Load() {
-		if err := <-ended; err != nil {
-			return err
-		}
-	}
-	if ctx.Err() == nil {
-		return errLeadLost
-	}
-	return nil
 }

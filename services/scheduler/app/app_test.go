@@ -16,6 +16,7 @@ import (
 
 	"coracle.local/libs/apitest"
 	"coracle.local/libs/client"
+	"coracle.local/libs/election"
 	schedulerv1 "coracle.local/proto/coracle/scheduler/v1"
 	"coracle.local/services/scheduler/app"
 	"coracle.local/services/scheduler/internal/harness"
@@ -135,13 +136,13 @@ func TestBrokenBindStream(t *testing.T) {
 func TestElection(t *testing.T) {
 	f := apitest.New()
 	f.Seed(harness.NewNode("n1"))
-	election := func(identity string) *app.Election {
-		return &app.Election{Identity: identity, LeaseDuration: 60 * time.Second, RenewDeadline: 40 * time.Second, RetryPeriod: 20 * time.Millisecond}
+	standing := func(identity string) *election.Config {
+		return &election.Config{Identity: identity, LeaseDuration: 60 * time.Second, RenewDeadline: 40 * time.Second, RetryPeriod: 20 * time.Millisecond}
 	}
-	stopFirst := start(t, app.Config{Conn: f.Connect(t), Election: election("first")})
+	stopFirst := start(t, app.Config{Conn: f.Connect(t), Election: standing("first")})
 	f.Seed(harness.NewPod("a"))
 	f.Until(t, "the first leads", func() bool { return bound(f)["a"] == "n1" })
-	start(t, app.Config{Conn: f.Connect(t), Election: election("second")})
+	start(t, app.Config{Conn: f.Connect(t), Election: standing("second")})
 	stopFirst()
 	f.Seed(harness.NewPod("b"))
 	f.Until(t, "the second takes over", func() bool { return bound(f)["b"] == "n1" })
@@ -155,7 +156,7 @@ func TestValidate(t *testing.T) {
 	}{
 		{"no logger", app.Config{}, "logger"},
 		{"no way to the API server", app.Config{Log: zap.NewNop()}, "--kubeconfig"},
-		{"no identity", app.Config{Log: zap.NewNop(), Kubeconfig: "k", Election: &app.Election{}}, "identity"},
+		{"no identity", app.Config{Log: zap.NewNop(), Kubeconfig: "k", Election: &election.Config{}}, "identity"},
 		{"complete", app.Config{Log: zap.NewNop(), Kubeconfig: "k"}, ""},
 	}
 	for _, tt := range tests {

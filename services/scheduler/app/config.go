@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"coracle.local/libs/client"
+	"coracle.local/libs/election"
 	"coracle.local/libs/trace"
 )
 
@@ -38,22 +38,9 @@ type Config struct {
 	// server if Conn is nil too, and else none.
 	Tracer *trace.Tracer
 	// Election, if set, has several schedulers agree on who of them works.
-	Election *Election
+	Election *election.Config
 	// Clock is the real one by default.
 	Clock clock.Clock
-}
-
-// Election says how schedulers agree on who works. The times have upstream's
-// defaults.
-type Election struct {
-	// Identity names this process among the candidates; it must be unique.
-	Identity string
-	// Namespace and Name of the Lease; by default kube-system/kube-scheduler.
-	Namespace, Name string
-	// LeaseDuration is how long a leader that is not heard of stays leader,
-	// RenewDeadline how long it tries to be heard before it gives up,
-	// RetryPeriod how often everybody tries.
-	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 }
 
 // Validate says what is missing.
@@ -76,24 +63,5 @@ func (c *Config) complete() {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	if c.Election == nil {
-		return
-	}
-	e := *c.Election
-	if e.Namespace == "" {
-		e.Namespace = "kube-system"
-	}
-	if e.Name == "" {
-		e.Name = "kube-scheduler"
-	}
-	if e.LeaseDuration == 0 {
-		e.LeaseDuration = 15 * time.Second
-	}
-	if e.RenewDeadline == 0 {
-		e.RenewDeadline = 10 * time.Second
-	}
-	if e.RetryPeriod == 0 {
-		e.RetryPeriod = 2 * time.Second
-	}
-	c.Election = &e
+	c.Election = c.Election.WithDefaults("kube-scheduler")
 }

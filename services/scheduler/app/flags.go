@@ -7,11 +7,11 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"sigs.k8s.io/yaml"
 
+	"coracle.local/libs/election"
 	"coracle.local/libs/flags"
 	"coracle.local/libs/serve"
 )
@@ -37,8 +37,8 @@ type Flags struct {
 	address            string
 	port               int
 	files              serve.TLSFiles
-	elect, profiling   bool
-	election           Election
+	profiling          bool
+	election           election.Flags
 }
 
 // Add declares the flags.
@@ -49,12 +49,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.IntVar(&f.port, "secure-port", 10259, "the port of --bind-address; 0 serves nothing")
 	f.files.AddFlags(fs)
 	fs.BoolVar(&f.profiling, "profiling", true, "serve /debug/pprof/ to those who may call")
-	fs.BoolVar(&f.elect, "leader-elect", true, "work only while holding a Lease, so that several schedulers can run")
-	fs.StringVar(&f.election.Name, "leader-elect-resource-name", "kube-scheduler", "the Lease's name")
-	fs.StringVar(&f.election.Namespace, "leader-elect-resource-namespace", "kube-system", "the Lease's namespace")
-	fs.DurationVar(&f.election.LeaseDuration, "leader-elect-lease-duration", 0, "how long a silent leader stays leader (default 15s)")
-	fs.DurationVar(&f.election.RenewDeadline, "leader-elect-renew-deadline", 0, "how long a leader tries to renew before it gives up (default 10s)")
-	fs.DurationVar(&f.election.RetryPeriod, "leader-elect-retry-period", 0, "how often candidates try (default 2s)")
+	f.election.Add(fs, "kube-scheduler", "schedulers")
 }
 
 // Config makes a Config of the flags once they are parsed, and opens the port.
@@ -63,19 +58,11 @@ func (f *Flags) Config(log *zap.Logger) (Config, error) {
 	if err := f.readFile(log, &cfg); err != nil {
 		return cfg, err
 	}
-	if f.elect {
-		host, err := os.Hostname()
-		if err != nil {
-			return cfg, fmt.Errorf("the host name: %w", err)
-		}
-		f.election.Identity = host + "_" + uuid.NewString()
-		cfg.Election = &f.election
-	}
-	if f.port == 0 {
-		return cfg, nil
+	var err error
+	if cfg.Election, err = f.election.Config(); err != nil || f.port == 0 {
+		return cfg, err
 	}
 	f.files.Kubeconfig = cfg.Kubeconfig
-	var err error
 	if cfg.TLS, err = f.files.Config("kube-scheduler"); err != nil {
 		return cfg, err
 	}
@@ -118,7 +105,7 @@ func (f *Flags) readFile(log *zap.Logger, cfg *Config) error {
 		cfg.Kubeconfig = c.ClientConnection.Kubeconfig
 	}
 	if c.LeaderElection.LeaderElect != nil {
-		f.elect = *c.LeaderElection.LeaderElect
+		f.election.Elect = *c.LeaderElection.LeaderElect
 	}
 	if len(c.Profiles) > 0 {
 		cfg.SchedulerName = c.Profiles[0].SchedulerName

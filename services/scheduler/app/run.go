@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"coracle.local/libs/client"
+	"coracle.local/libs/election"
 	"coracle.local/libs/serve"
 	"coracle.local/libs/trace"
 	"coracle.local/services/scheduler/internal/catalog"
@@ -81,7 +82,12 @@ func run(ctx context.Context, cfg Config) error {
 			return nil //nolint:nilerr // it fails only when ctx ends
 		}
 		synced.Store(true)
-		return lead(ctx, cfg, e)
+		return election.Lead(ctx, cfg.Log, cfg.Conn, cfg.Election, func(ctx context.Context) error {
+			e.Lead(true)
+			defer e.Lead(false)
+			<-ctx.Done()
+			return nil
+		})
 	}}
 	if cfg.Listener != nil {
 		var extra http.Handler
