@@ -83,7 +83,7 @@ func (u *upstream) answer(s *suite, c golden.Case) (golden.Answer, []metav1.Tabl
 		}
 	}
 	columns, cells := u.Table(path)
-	return golden.Answer{Name: c.Name, Warnings: warnings, Object: u.Stable(body), Cells: cells}, columns
+	return golden.Answer{Name: c.Name, Warnings: warnings, Object: golden.Stable(body), Cells: cells}, columns
 }
 
 func (u *upstream) remove(path string) {
