@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/go-logr/logr"
 	"go.uber.org/zap"
@@ -276,25 +275,23 @@ func (f *Informers) start(inf cache.SharedIndexInformer) {
 // state. It fails only when ctx ends.
 func (f *Informers) WaitForSync(ctx context.Context) error {
 	f.mu.Lock()
-	var synced []cache.InformerSynced
+	var synced []cache.DoneChecker
 	for _, inf := range f.byScope {
-		synced = append(synced, inf.HasSynced)
+		synced = append(synced, inf.HasSyncedChecker())
 	}
 	f.mu.Unlock()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		all := true
-		for _, s := range synced {
-			all = all && s()
-		}
-		if all {
-			return nil
-		}
+	return WaitFor(ctx, synced...)
+}
+
+// WaitFor waits until all informers or handlers have the present state. It fails
+// only when ctx ends.
+func WaitFor(ctx context.Context, synced ...cache.DoneChecker) error {
+	for _, s := range synced {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-s.Done():
 		}
 	}
+	return nil
 }

@@ -3,12 +3,12 @@ package catalog
 import (
 	"context"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"coracle.local/libs/client"
 	"coracle.local/libs/kinds"
 	"coracle.local/services/scheduler/internal/cluster"
 )
@@ -27,14 +27,14 @@ type Watcher interface {
 // Watch tells w of everything that is there and of everything that changes.
 // The function returned waits until w has been told of what was there at first.
 func (c *Catalog) Watch(w Watcher) (wait func(context.Context) error, err error) {
-	var synced []cache.InformerSynced
+	var synced []cache.DoneChecker
 	add := func(kind string, h cache.ResourceEventHandler) {
 		if err != nil {
 			return
 		}
 		var r cache.ResourceEventHandlerRegistration
 		if r, err = c.informers[kind].AddEventHandler(h); err == nil {
-			synced = append(synced, r.HasSynced)
+			synced = append(synced, r.HasSyncedChecker())
 		}
 	}
 	add("Pod", handler(w.PodSeen, w.PodGone))
@@ -53,28 +53,9 @@ func (c *Catalog) Watch(w Watcher) (wait func(context.Context) error, err error)
 		return nil, fmt.Errorf("watch the cluster: %w", err)
 	}
 	for _, inf := range c.informers {
-		synced = append(synced, inf.HasSynced)
+		synced = append(synced, inf.HasSyncedChecker())
 	}
-	return func(ctx context.Context) error { return waitFor(ctx, synced) }, nil
-}
-
-func waitFor(ctx context.Context, synced []cache.InformerSynced) error {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		all := true
-		for _, s := range synced {
-			all = all && s()
-		}
-		if all {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
+	return func(ctx context.Context) error { return client.WaitFor(ctx, synced...) }, nil
 }
 
 // handler adapts functions of one type. A deletion that was missed while the
