@@ -3,13 +3,10 @@ package rest
 import (
 	"net/http"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/warning"
@@ -18,6 +15,7 @@ import (
 	"coracle.local/services/apiserver/internal/audit"
 	"coracle.local/services/apiserver/internal/custom"
 	"coracle.local/services/apiserver/internal/front/body"
+	"coracle.local/services/apiserver/internal/front/managed"
 	"coracle.local/services/apiserver/internal/front/negotiate"
 	"coracle.local/services/apiserver/internal/front/rest/query"
 	"coracle.local/services/apiserver/internal/registry"
@@ -145,18 +143,7 @@ func manager(name string, r *http.Request) string {
 	if name != "" {
 		return name
 	}
-	program, _, _ := strings.Cut(r.UserAgent(), "/")
-	var b strings.Builder
-	for _, char := range program {
-		if !unicode.IsPrint(char) {
-			continue
-		}
-		if b.Len()+utf8.RuneLen(char) > validation.FieldManagerMaxLength {
-			break
-		}
-		b.WriteRune(char)
-	}
-	return b.String()
+	return managed.Program(r.UserAgent())
 }
 
 const duplicateOwners = ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "

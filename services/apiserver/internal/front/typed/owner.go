@@ -3,13 +3,11 @@ package typed
 import (
 	"context"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"google.golang.org/grpc/metadata"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 
 	"coracle.local/libs/kinds"
+	"coracle.local/services/apiserver/internal/front/managed"
 	"coracle.local/services/apiserver/internal/registry"
 )
 
@@ -52,16 +50,5 @@ func manager(ctx context.Context, named string) string {
 		agent = values[0]
 	}
 	program, _, _ := strings.Cut(agent, " ")
-	program, _, _ = strings.Cut(program, "/")
-	var b strings.Builder
-	for _, char := range program {
-		if !unicode.IsPrint(char) {
-			continue
-		}
-		if b.Len()+utf8.RuneLen(char) > validation.FieldManagerMaxLength {
-			break
-		}
-		b.WriteRune(char)
-	}
-	return b.String()
+	return managed.Program(program)
 }
