@@ -50,61 +50,45 @@ func before(a, b *Entry) bool {
 	return a.order < b.order
 }
 
-type activeHeap []*Entry
+// activeHeap has the entry that is tried first in front.
+type activeHeap struct{ line }
 
-func (h activeHeap) Len() int           { return len(h) }
-func (h activeHeap) Less(i, j int) bool { return before(h[i], h[j]) }
-func (h activeHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// Push is for container/heap.
-func (h *activeHeap) Push(x any) {
-	e := x.(*Entry)
-	e.index = len(*h)
-	*h = append(*h, e)
-}
-
-// Pop is for container/heap.
-func (h *activeHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	e.index = -1
-	return e
-}
+func (h activeHeap) Less(i, j int) bool { return before(h.line[i], h.line[j]) }
 
 // backoffHeap has the entry whose backoff ends first in front.
-type backoffHeap []*Entry
+type backoffHeap struct{ line }
 
-func (h backoffHeap) Len() int { return len(h) }
 func (h backoffHeap) Less(i, j int) bool {
-	if !h[i].until.Equal(h[j].until) {
-		return h[i].until.Before(h[j].until)
+	a, b := h.line[i], h.line[j]
+	if !a.until.Equal(b.until) {
+		return a.until.Before(b.until)
 	}
-	return before(h[i], h[j])
+	return before(a, b)
 }
 
-func (h backoffHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
+// line is what every heap does for container/heap, but for the order.
+type line []*Entry
+
+func (l line) Len() int { return len(l) }
+
+func (l line) Swap(i, j int) {
+	l[i], l[j] = l[j], l[i]
+	l[i].index, l[j].index = i, j
 }
 
 // Push is for container/heap.
-func (h *backoffHeap) Push(x any) {
+func (l *line) Push(x any) {
 	e := x.(*Entry)
-	e.index = len(*h)
-	*h = append(*h, e)
+	e.index = len(*l)
+	*l = append(*l, e)
 }
 
 // Pop is for container/heap.
-func (h *backoffHeap) Pop() any {
-	old := *h
+func (l *line) Pop() any {
+	old := *l
 	e := old[len(old)-1]
 	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
+	*l = old[:len(old)-1]
 	e.index = -1
 	return e
 }

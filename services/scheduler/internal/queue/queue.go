@@ -125,10 +125,10 @@ func (q *Queue) Pop(now time.Time) *Entry {
 	q.Flush(now)
 	var e *Entry
 	switch {
-	case len(q.active) > 0:
-		e = q.active[0]
-	case len(q.backoff) > 0:
-		e = q.backoff[0]
+	case q.active.Len() > 0:
+		e = q.active.line[0]
+	case q.backoff.Len() > 0:
+		e = q.backoff.line[0]
 	default:
 		return nil
 	}
@@ -225,8 +225,8 @@ func (q *Queue) wake(e *Entry, now time.Time) {
 // Flush moves pods whose backoff or longest wait is over.
 func (q *Queue) Flush(now time.Time) {
 	for _, h := range [...]*backoffHeap{&q.backoff, &q.broken} {
-		for len(*h) > 0 && !now.Before((*h)[0].until) {
-			e := (*h)[0]
+		for h.Len() > 0 && !now.Before(h.line[0].until) {
+			e := h.line[0]
 			q.take(e)
 			q.put(e, Active)
 		}
@@ -245,8 +245,8 @@ func (q *Queue) FlushUnschedulable(now time.Time) {
 // Next is when Flush will have something to do; zero if never. Pods that
 // merely back off are popped at once, so only errors count.
 func (q *Queue) Next() time.Time {
-	if len(q.broken) > 0 {
-		return q.broken[0].until
+	if q.broken.Len() > 0 {
+		return q.broken.line[0].until
 	}
 	return time.Time{}
 }
@@ -255,15 +255,15 @@ func (q *Queue) Next() time.Time {
 func (q *Queue) Len(p Place) int {
 	switch p {
 	case Active:
-		return len(q.active)
+		return q.active.Len()
 	case Backoff:
-		return len(q.backoff) + len(q.broken)
+		return q.backoff.Len() + q.broken.Len()
 	case Unschedulable:
 		return len(q.waiting)
 	case Gated:
 		return len(q.gated)
 	default:
-		return len(q.entries) - len(q.active) - len(q.backoff) - len(q.broken) - len(q.waiting) - len(q.gated)
+		return len(q.entries) - q.active.Len() - q.backoff.Len() - q.broken.Len() - len(q.waiting) - len(q.gated)
 	}
 }
 
