@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-helpers/storage/ephemeral"
 
 	"coracle.local/libs/kinds"
 )
@@ -130,4 +131,18 @@ func SetCondition(s *corev1.PodStatus, c corev1.PodCondition) bool {
 	}
 	s.Conditions = append(s.Conditions, c)
 	return true
+}
+
+// Claims is the names of the claims that a pod's volumes name.
+func Claims(p *corev1.Pod) []string {
+	var out []string
+	for i := range p.Spec.Volumes {
+		switch v := &p.Spec.Volumes[i]; {
+		case v.PersistentVolumeClaim != nil:
+			out = append(out, v.PersistentVolumeClaim.ClaimName)
+		case v.Ephemeral != nil:
+			out = append(out, ephemeral.VolumeClaimName(p, v))
+		}
+	}
+	return out
 }

@@ -65,20 +65,10 @@ func AttributesClasses(d loop.Deps) loop.Loop {
 // claimNames is the claims that a pod with a node may mount. No pod that has
 // no node yet gets to start with a claim that is being deleted.
 func claimNames(o kinds.Object) []loop.Key {
-	p, ok := o.(*corev1.Pod)
-	if !ok || p.Spec.NodeName == "" {
+	if p, ok := o.(*corev1.Pod); !ok || p.Spec.NodeName == "" {
 		return nil
 	}
-	var out []loop.Key
-	for i := range p.Spec.Volumes {
-		switch v := &p.Spec.Volumes[i]; {
-		case v.PersistentVolumeClaim != nil:
-			out = append(out, loop.Key{Namespace: p.Namespace, Name: v.PersistentVolumeClaim.ClaimName})
-		case v.Ephemeral != nil:
-			out = append(out, loop.Key{Namespace: p.Namespace, Name: ephemeral.VolumeClaimName(p, v)})
-		}
-	}
-	return out
+	return references(o)
 }
 
 // mounts tells whether a pod uses a claim. An ephemeral volume's claim is

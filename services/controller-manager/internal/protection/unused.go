@@ -13,6 +13,7 @@ import (
 	"coracle.local/services/controller-manager/internal/loop"
 	"coracle.local/services/controller-manager/internal/owner"
 	"coracle.local/services/controller-manager/internal/plan"
+	"coracle.local/services/controller-manager/internal/pods"
 )
 
 // byReference is the index of pods by the claims that their volumes name.
@@ -26,13 +27,8 @@ func references(o any) []loop.Key {
 		return nil
 	}
 	var out []loop.Key
-	for i := range p.Spec.Volumes {
-		switch v := &p.Spec.Volumes[i]; {
-		case v.PersistentVolumeClaim != nil:
-			out = append(out, loop.Key{Namespace: p.Namespace, Name: v.PersistentVolumeClaim.ClaimName})
-		case v.Ephemeral != nil:
-			out = append(out, loop.Key{Namespace: p.Namespace, Name: ephemeral.VolumeClaimName(p, v)})
-		}
+	for _, name := range pods.Claims(p) {
+		out = append(out, loop.Key{Namespace: p.Namespace, Name: name})
 	}
 	return out
 }

@@ -13,25 +13,11 @@ import (
 	"coracle.local/services/controller-manager/internal/loop"
 	"coracle.local/services/controller-manager/internal/owner"
 	"coracle.local/services/controller-manager/internal/plan"
+	"coracle.local/services/controller-manager/internal/pods"
 )
 
 // byClaim is the index of pods by the claims their volumes name.
 const byClaim = "claim"
-
-// claimNames is the claims that the volumes of a pod name.
-func claimNames(p *corev1.Pod) []string {
-	var out []string
-	for i := range p.Spec.Volumes {
-		v := &p.Spec.Volumes[i]
-		switch {
-		case v.PersistentVolumeClaim != nil:
-			out = append(out, v.PersistentVolumeClaim.ClaimName)
-		case v.Ephemeral != nil:
-			out = append(out, ephemeral.VolumeClaimName(p, v))
-		}
-	}
-	return out
-}
 
 func claimIndex(v any) ([]string, error) {
 	p, ok := v.(*corev1.Pod)
@@ -39,7 +25,7 @@ func claimIndex(v any) ([]string, error) {
 		return nil, nil
 	}
 	var out []string
-	for _, name := range claimNames(p) {
+	for _, name := range pods.Claims(p) {
 		out = append(out, p.Namespace+"/"+name)
 	}
 	return out, nil
@@ -54,12 +40,12 @@ type podClaims struct {
 // Ephemeral is ephemeral-volume-controller: the claims that pods have made for
 // themselves.
 func Ephemeral(d loop.Deps) loop.Loop {
-	pods, claims := cluster.Of[*corev1.Pod](d.API), cluster.Of[*corev1.PersistentVolumeClaim](d.API)
-	pods.Index(byClaim, claimIndex)
+	podCache, claims := cluster.Of[*corev1.Pod](d.API), cluster.Of[*corev1.PersistentVolumeClaim](d.API)
+	podCache.Index(byClaim, claimIndex)
 	return loop.New(d, loop.Spec[loop.Key, podClaims]{
 		Name: "ephemeral-volume-controller", Component: "ephemeral_volume",
 		Sources: []loop.Source[loop.Key]{
-			{Cache: pods, Keys: func(before, after kinds.Object) []loop.Key {
+			{Cache: podCache, Keys: func(before, after kinds.Object) []loop.Key {
 				if p, ok := after.(*corev1.Pod); !ok || before != nil || !wantsClaims(p) {
 					return nil
 				}
@@ -70,7 +56,7 @@ func Ephemeral(d loop.Deps) loop.Loop {
 					return nil
 				}
 				var out []loop.Key
-				for _, p := range cluster.By[*corev1.Pod](pods, byClaim, before.GetNamespace()+"/"+before.GetName()) {
+				for _, p := range cluster.By[*corev1.Pod](podCache, byClaim, before.GetNamespace()+"/"+before.GetName()) {
 					if wantsClaims(p) {
 						out = append(out, owner.Self(nil, p)...)
 					}
@@ -79,12 +65,12 @@ func Ephemeral(d loop.Deps) loop.Loop {
 			}},
 		},
 		Observe: func(k loop.Key, _ time.Time) (podClaims, bool) {
-			p, ok := cluster.Get[*corev1.Pod](pods, k.Namespace, k.Name)
+			p, ok := cluster.Get[*corev1.Pod](podCache, k.Namespace, k.Name)
 			if !ok || !wantsClaims(p) {
 				return podClaims{}, false
 			}
 			s := podClaims{p, map[string]*corev1.PersistentVolumeClaim{}}
-			for _, name := range claimNames(p) {
+			for _, name := range pods.Claims(p) {
 				if c, ok := cluster.Get[*corev1.PersistentVolumeClaim](claims, k.Namespace, name); ok {
 					s.Claims[name] = c
 				}
