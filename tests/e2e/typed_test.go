@@ -121,7 +121,7 @@ func TestEveryKindRoundTripsForAStranger(t *testing.T) {
 
 // completed are the kinds whose status the API server itself writes, once, as soon
 // as there is a new object.
-var completed = map[string]bool{"APIService": true, "CustomResourceDefinition": true, "ValidatingAdmissionPolicy": true}
+var completed = map[string]bool{"APIService": true, "CustomResourceDefinition": true, "FlowSchema": true, "ValidatingAdmissionPolicy": true}
 
 // completed waits for the status of a new object, and holds the rest to what was
 // created.
