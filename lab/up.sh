@@ -49,7 +49,15 @@ names() {
 	kubectl -n kube-system get deployment coredns -o 'jsonpath={.status.availableReplicas}' | grep -q '[1-9]'
 }
 
+# A lab that had more nodes is not to wait for their pods.
+forget_gone() {
+	gone=$(kubectl get nodes -o name | awk -F- -v nodes="$nodes" '$NF > nodes') || return
+	# shellcheck disable=SC2086 # a list of words
+	[ -z "$gone" ] || kubectl delete $gone
+}
+
 await "the API server" kubectl get --raw /readyz
+await "word of the nodes" forget_gone
 await "$nodes nodes" ready_nodes
 await "CoreDNS" names
 say "ready"
