@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ func TestUpstreamComponents(t *testing.T) {
 		makeNode(t, c, fmt.Sprintf("kwok-%d", i))
 	}
 	ctx := context.Background()
+	// A node that becomes ready before the others would be given all the pods.
+	fixture.Eventually(t, time.Minute, "nodes that take pods", func() bool { return open(t, c) == 3 })
 	if _, err := c.Clients.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +84,24 @@ func makeNode(t *testing.T, c *fixture.Cluster, name string) {
 	if _, err := c.Clients.CoreV1().Nodes().Create(context.Background(), node, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// open is how many nodes are ready and have no taint.
+func open(t *testing.T, c *fixture.Cluster) (n int) {
+	t.Helper()
+	nodes, err := c.Clients.CoreV1().Nodes().List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range nodes.Items {
+		ready := slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		})
+		if ready && len(node.Spec.Taints) == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func deployment(replicas int32) *appsv1.Deployment {
