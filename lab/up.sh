@@ -51,7 +51,7 @@ names() {
 
 # A lab that had more nodes is not to wait for their pods.
 forget_gone() {
-	gone=$(kubectl get nodes -o name | awk -F- -v nodes="$nodes" '$NF > nodes') || return
+	gone=$(kubectl get nodes -o name | awk -F- -v nodes="$nodes" '/^node.node-[0-9]+$/ && $NF > nodes') || return
 	# shellcheck disable=SC2086 # a list of words
 	[ -z "$gone" ] || kubectl delete $gone
 }
