@@ -1,14 +1,12 @@
 package body
 
 import (
-	"encoding/json"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"sigs.k8s.io/yaml"
 
 	"coracle.local/services/apiserver/internal/front/negotiate"
 )
@@ -17,25 +15,16 @@ import (
 // say of what kind it is; that this is the wrong one, upstream's validation
 // says, not its decoder.
 func (d *decoding) read(data, original []byte, e negotiate.Encoding) error {
-	var meta struct {
-		APIVersion string `json:"apiVersion,omitempty"`
-		Kind       string `json:"kind,omitempty"`
-	}
-	if err := json.Unmarshal(data, &meta); err != nil {
-		return fmt.Errorf("couldn't get version/kind; json parse error: %w", renamed(err))
-	}
-	gv, err := schema.ParseGroupVersion(meta.APIVersion)
+	said, err := kindOf(data)
 	if err != nil {
 		return err
 	}
-	if meta.Kind == "" {
+	if said.Kind == "" {
 		return runtime.NewMissingKindErr(string(data))
 	}
-	d.have = gv.WithKind(meta.Kind)
-	if d.strict && e == negotiate.YAML {
-		if _, err := yaml.YAMLToJSONStrict(original); err != nil {
-			d.wrong = append(d.wrong, err)
-		}
+	d.have = said
+	if d.strict {
+		d.duplicates(original, e)
 	}
 	wrong, err := d.want.Read(data, d.strict)
 	d.wrong = append(d.wrong, wrong...)

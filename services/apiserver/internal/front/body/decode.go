@@ -117,31 +117,43 @@ func (d *decoding) text(data []byte, e negotiate.Encoding) error {
 	if d.want.Read != nil {
 		return d.read(data, original, e)
 	}
-	var meta struct {
-		APIVersion string `json:"apiVersion,omitempty"`
-		Kind       string `json:"kind,omitempty"`
-	}
-	if err := json.Unmarshal(data, &meta); err != nil {
-		return fmt.Errorf("couldn't get version/kind; json parse error: %w", renamed(err))
-	}
-	gv, err := schema.ParseGroupVersion(meta.APIVersion)
+	said, err := kindOf(data)
 	if err != nil {
 		return err
 	}
-	if err := d.identify(gv.WithKind(meta.Kind)); err != nil {
+	if err := d.identify(said); err != nil {
 		return err
 	}
 	if !d.strict {
 		return kjson.UnmarshalCaseSensitivePreserveInts(data, d.into)
 	}
-	if e == negotiate.YAML {
-		if _, err := yaml.YAMLToJSONStrict(original); err != nil {
-			d.wrong = append(d.wrong, err)
-		}
-	}
+	d.duplicates(original, e)
 	wrong, err := kjson.UnmarshalStrict(data, d.into)
 	d.wrong = append(d.wrong, wrong...)
 	return err
+}
+
+// kindOf is of what kind a JSON object says that it is.
+func kindOf(data []byte) (schema.GroupVersionKind, error) {
+	var meta struct {
+		APIVersion string `json:"apiVersion,omitempty"`
+		Kind       string `json:"kind,omitempty"`
+	}
+	if err := json.Unmarshal(data, &meta); err != nil {
+		return schema.GroupVersionKind{}, fmt.Errorf("couldn't get version/kind; json parse error: %w", renamed(err))
+	}
+	gv, err := schema.ParseGroupVersion(meta.APIVersion)
+	return gv.WithKind(meta.Kind), err
+}
+
+// duplicates notes keys that YAML gives twice, of which its JSON has one.
+func (d *decoding) duplicates(original []byte, e negotiate.Encoding) {
+	if e != negotiate.YAML {
+		return
+	}
+	if _, err := yaml.YAMLToJSONStrict(original); err != nil {
+		d.wrong = append(d.wrong, err)
+	}
 }
 
 // renamed gives an error about the probing struct upstream's name for it.
